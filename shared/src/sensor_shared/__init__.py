@@ -1,1 +1,1 @@
-"""Part of sensor_shared."""
+"""What the functions stand on: contracts, adapters to the parts, the runtime, telemetry."""

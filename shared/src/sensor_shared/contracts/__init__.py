@@ -1,1 +1,1 @@
-"""Part of sensor_shared."""
+"""What crosses a process boundary: event types, payloads and the errors of delivery."""

@@ -1,0 +1,34 @@
+"""Readings: the columns, the limits, and the way from an event's bytes to valid columns."""
+
+from sensor_shared.contracts.readings.decoding import Decoded, decode
+from sensor_shared.contracts.readings.model import (
+    DECIMALS,
+    DEVICE_TYPES,
+    LIMITS,
+    MAX_READINGS_PER_EVENT,
+    METRICS,
+    MISSING,
+    REGIONS,
+    SCHEMA,
+    STATUSES,
+    Reject,
+    device_type,
+    empty_batch,
+)
+
+__all__ = [
+    "DECIMALS",
+    "DEVICE_TYPES",
+    "LIMITS",
+    "MAX_READINGS_PER_EVENT",
+    "METRICS",
+    "MISSING",
+    "REGIONS",
+    "SCHEMA",
+    "STATUSES",
+    "Decoded",
+    "Reject",
+    "decode",
+    "device_type",
+    "empty_batch",
+]

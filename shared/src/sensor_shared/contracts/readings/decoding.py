@@ -1,0 +1,71 @@
+"""From the bytes of an event to valid readings and rejects."""
+
+from dataclasses import dataclass, field
+
+import pyarrow as pa
+
+from sensor_shared.contracts.events import ARROW_STREAM, JSON, Event
+from sensor_shared.contracts.readings import arrow_form, json_form
+from sensor_shared.contracts.readings.model import (
+    MAX_READINGS_PER_EVENT,
+    Reject,
+    UnreadableError,
+    empty_batch,
+)
+from sensor_shared.contracts.readings.validation import split
+
+_ARROW_CONTINUATION = b"\xff\xff\xff\xff"
+
+
+@dataclass(frozen=True, slots=True)
+class Decoded:
+    """What an event held.
+
+    Attributes:
+        batch: the valid readings, columns of `SCHEMA`.
+        rejects: all the rest, each with its reason; nothing is ever left out.
+        unknown_fields: number of fields that were ignored.
+    """
+
+    batch: pa.RecordBatch
+    rejects: list[Reject] = field(default_factory=list)
+    unknown_fields: int = 0
+
+
+def decode(event: Event, now_ms: int) -> Decoded:
+    """Decodes and validates the readings of an event; bad data becomes rejects, never an error.
+
+    Args:
+        event: its data is a JSON object, a JSON array or an Arrow IPC stream. The content
+            type decides; where it is missing or says nothing, the first bytes do.
+        now_ms: time of arrival in epoch milliseconds, against which timestamps are judged.
+    """
+    form = _form(event)
+    if form is None:
+        detail = f"data of content type {event.content_type!r} is neither JSON nor an Arrow stream"
+        return _refuse(event, "unsupported_content_type", detail)
+    try:
+        parsed = (
+            arrow_form.parse(event.data) if form == ARROW_STREAM else json_form.parse(event.data)
+        )
+    except UnreadableError as error:
+        reason = "invalid_arrow" if form == ARROW_STREAM else "invalid_json"
+        return _refuse(event, reason, str(error))
+    if len(parsed.columns) > MAX_READINGS_PER_EVENT:
+        detail = f"more than {MAX_READINGS_PER_EVENT} readings in one event"
+        return _refuse(event, "too_many_readings", detail)
+    batch, rejects = split(parsed, now_ms)
+    return Decoded(batch, rejects, parsed.unknown_fields)
+
+
+def _form(event: Event) -> str | None:
+    kind = (event.content_type or "").partition(";")[0].strip().lower()
+    if kind == ARROW_STREAM or event.data.startswith(_ARROW_CONTINUATION):
+        return ARROW_STREAM
+    if kind == JSON or kind.endswith("+json") or event.data[:64].lstrip()[:1] in (b"{", b"["):
+        return JSON
+    return None
+
+
+def _refuse(event: Event, reason: str, detail: str) -> Decoded:
+    return Decoded(empty_batch(), [Reject(0, reason, detail, "", event.data)])
