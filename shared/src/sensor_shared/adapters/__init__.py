@@ -1,1 +1,1 @@
-"""Part of sensor_shared."""
+"""Adapters to the parts: ClickHouse, Redis, Kafka, MQTT, gRPC. One module per part."""

@@ -1,9 +1,10 @@
 """Alert rules as data: read, checked, and tested against a batch without any state."""
 
+import hashlib
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Final, Literal, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -12,6 +13,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 Metric = Literal["temperature", "humidity", "pressure"]
+UNITS: Final[dict[Metric, str]] = {"temperature": "°C", "humidity": "%", "pressure": "hPa"}
 
 
 class AlertType(StrEnum):
@@ -105,6 +107,21 @@ class Breach:
     latitude: float | None
     longitude: float | None
     region: str | None
+
+    @property
+    def alert_id(self) -> str:
+        """The same reading and rule give the same id, whoever reports them and however often."""
+        about = f"{self.device_id}\0{self.rule_id}\0{self.timestamp_ms}"
+        return hashlib.blake2b(about.encode(), digest_size=16).hexdigest()
+
+    @property
+    def message(self) -> str:
+        """One sentence for people."""
+        unit = UNITS[self.metric]
+        return (
+            f"{self.device_id}: {self.metric} {self.value:g} {unit} "
+            f"breaks the limit of {self.threshold:g} {unit}"
+        )
 
 
 class Rules(BaseModel):

@@ -1,1 +1,1 @@
-"""Part of sensor_shared."""
+"""How a function runs: settings, events over HTTP, errors to statuses, start and stop."""

@@ -1,1 +1,1 @@
-"""Part of sensor_shared."""
+"""Logs and metrics: what the system says about itself."""

@@ -1,0 +1,72 @@
+"""The alert service as a client: a channel with the service token on every call."""
+
+from typing import Annotated
+
+import grpc
+from google.protobuf.timestamp_pb2 import Timestamp
+from pydantic import Field, SecretStr
+
+from sensor_shared.contracts.rules import Breach
+from sensor_shared.runtime.settings import Section
+from twinup.alert.v1 import alert_pb2, alert_pb2_grpc
+
+
+class AlertServiceSettings(Section):
+    """Section ALERTS of a client: where the alert service listens and what it asks for."""
+
+    target: str = "127.0.0.1:50051"
+    token: SecretStr = SecretStr("")
+    timeout: Annotated[float, Field(gt=0)] = 1.0
+    """Seconds that one call may take."""
+
+
+class AlertClient:
+    """Calls `twinup.alert.v1.AlertService`."""
+
+    def __init__(self, settings: AlertServiceSettings):
+        self._timeout = settings.timeout
+        self._metadata = (("authorization", f"Bearer {settings.token.get_secret_value()}"),)
+        self._channel = grpc.aio.insecure_channel(
+            settings.target,
+            options=(
+                ("grpc.max_reconnect_backoff_ms", 2_000),
+                ("grpc.initial_reconnect_backoff_ms", 200),
+                ("grpc.keepalive_time_ms", 30_000),
+            ),
+        )
+        self._stub = alert_pb2_grpc.AlertServiceStub(self._channel)
+
+    async def send(self, request: alert_pb2.AlertRequest) -> alert_pb2.AlertResponse:
+        """Reports a breach.
+
+        Raises:
+            grpc.aio.AioRpcError: when the call was refused, failed or took too long.
+        """
+        return await self._stub.SendAlert(request, timeout=self._timeout, metadata=self._metadata)
+
+    async def close(self) -> None:
+        """Closes the channel."""
+        await self._channel.close(grace=None)
+
+
+def alert_request(breach: Breach) -> alert_pb2.AlertRequest:
+    """Returns the request that reports a breach; its id is derived from what it is about."""
+    timestamp = Timestamp()
+    timestamp.FromMilliseconds(breach.timestamp_ms)
+    request = alert_pb2.AlertRequest(
+        alert_id=breach.alert_id,
+        device_id=breach.device_id,
+        alert_type=alert_pb2.AlertType.Value(f"ALERT_TYPE_{breach.alert_type}"),
+        severity=alert_pb2.AlertSeverity.Value(f"ALERT_SEVERITY_{breach.severity}"),
+        message=breach.message,
+        temperature=breach.value,
+        threshold=breach.threshold,
+        timestamp=timestamp,
+        metadata={"rule": breach.rule_id, "metric": breach.metric},
+    )
+    if breach.latitude is not None and breach.longitude is not None:
+        request.location.latitude = breach.latitude
+        request.location.longitude = breach.longitude
+    if breach.region is not None:
+        request.location.region = breach.region
+    return request

@@ -1,0 +1,117 @@
+"""MQTT: publishing with QoS 1 through a bounded queue and a connection that comes back."""
+
+import asyncio
+import contextlib
+from collections.abc import Callable
+from typing import Annotated
+
+import aiomqtt
+from pydantic import Field, SecretStr
+
+from sensor_shared.runtime.settings import Section
+from sensor_shared.telemetry.logs import logger
+
+_RECONNECT_SECONDS = 1.0
+
+
+class MqttSettings(Section):
+    """Section MQTT."""
+
+    host: str = "127.0.0.1"
+    port: Annotated[int, Field(gt=0, le=65_535)] = 1883
+    username: str | None = None
+    password: SecretStr | None = None
+    client_id: str | None = None
+    queue: Annotated[int, Field(gt=0)] = 10_000
+    """Messages that wait while the broker is away; the oldest are given up beyond that."""
+    inflight: Annotated[int, Field(gt=0, le=65_535)] = 100
+    timeout: Annotated[float, Field(gt=0)] = 10.0
+
+
+class Publisher:
+    """Publishes in the background; what the broker has not acknowledged is sent again.
+
+    Args:
+        settings: where the broker is.
+        acknowledged: called with the topic of each message that the broker has taken.
+        given_up: called with the topic of each message that was dropped, oldest first,
+            because the queue was full.
+    """
+
+    def __init__(
+        self,
+        settings: MqttSettings,
+        *,
+        acknowledged: Callable[[str], None] = lambda _topic: None,
+        given_up: Callable[[str], None] = lambda _topic: None,
+    ):
+        self._settings = settings
+        self._acknowledged = acknowledged
+        self._given_up = given_up
+        self._waiting: asyncio.Queue[tuple[str, bytes, bool]] = asyncio.Queue(settings.queue)
+        self._task: asyncio.Task[None] | None = None
+        self._log = logger(part="mqtt")
+        self.connected = False
+
+    def start(self) -> None:
+        """Begins to connect; must be called in a running event loop."""
+        self._task = asyncio.create_task(self._run(), name="mqtt-publisher")
+
+    async def stop(self, drain_seconds: float = 2.0) -> None:
+        """Sends what is waiting, at most `drain_seconds` long, and disconnects."""
+        if self._task is None:
+            return
+        if self.connected:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._waiting.join(), drain_seconds)
+        self._task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await self._task
+
+    def publish(self, topic: str, payload: bytes, *, retain: bool = False) -> None:
+        """Queues a message; never waits."""
+        while self._waiting.full():
+            oldest, _, _ = self._waiting.get_nowait()
+            self._waiting.task_done()
+            self._given_up(oldest)
+        self._waiting.put_nowait((topic, payload, retain))
+
+    async def _run(self) -> None:
+        settings = self._settings
+        while True:
+            try:
+                async with aiomqtt.Client(
+                    settings.host,
+                    settings.port,
+                    username=settings.username,
+                    password=settings.password.get_secret_value() if settings.password else None,
+                    identifier=settings.client_id,
+                    timeout=settings.timeout,
+                ) as client:
+                    self.connected = True
+                    async with asyncio.TaskGroup() as senders:
+                        for _ in range(settings.inflight):
+                            senders.create_task(self._send(client))
+            except* (aiomqtt.MqttError, OSError, TimeoutError) as errors:
+                self._log.warning("broker away", error=str(errors.exceptions[0]))
+            finally:
+                self.connected = False
+            await asyncio.sleep(_RECONNECT_SECONDS)
+
+    async def _send(self, client: aiomqtt.Client) -> None:
+        while True:
+            message = await self._waiting.get()
+            topic, payload, retain = message
+            try:
+                await client.publish(topic, payload, qos=1, retain=retain)
+            except BaseException:
+                # Not acknowledged: back into the queue, for the next connection.
+                if not self._waiting.full():
+                    self._waiting.put_nowait(message)
+                else:
+                    self._given_up(topic)
+                raise
+            else:
+                self._acknowledged(topic)
+            finally:
+                self._waiting.task_done()

@@ -1,0 +1,98 @@
+"""A function under functions-framework's asyncio side, served by uvicorn.
+
+functions-framework has no hooks for start, stop and health; they are added around it, at the
+paths that `func` uses too.
+"""
+
+import asyncio
+import importlib.util
+from pathlib import Path
+from types import ModuleType
+
+import functions_framework.aio
+import uvicorn
+
+from sensor_shared.runtime.function import SCOPE_KEY, AsgiApp, Function, Receive, Scope, Send
+from sensor_shared.runtime.responses import respond
+from sensor_shared.telemetry.logs import configure, logger
+
+LIVENESS = "/health/liveness"
+READINESS = "/health/readiness"
+_KEEP_ALIVE_SECONDS = 75
+_GRACE_SECONDS = 10
+
+
+class FrameworkApp:
+    """The ASGI application that uvicorn serves: life cycle and health around the framework."""
+
+    def __init__(self, function: Function, framework: AsgiApp):
+        self._function = function
+        self._framework = framework
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handles the life cycle, answers health, hands everything else to the framework."""
+        if scope["type"] == "lifespan":
+            await self._lifespan(receive, send)
+        elif scope["type"] != "http":
+            return
+        elif scope["path"] == LIVENESS:
+            await _health(send, self._function.alive())
+        elif scope["path"] == READINESS:
+            await _health(send, self._function.ready())
+        else:
+            scope[SCOPE_KEY] = self._function
+            await self._framework(scope, receive, send)
+
+    async def _lifespan(self, receive: Receive, send: Send) -> None:
+        await receive()
+        await self._function.start()
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        await self._function.stop()
+        await send({"type": "lifespan.shutdown.complete"})
+
+
+async def _health(send: Send, healthy: bool) -> None:
+    body = b"OK" if healthy else b"Unavailable"
+    await respond(send, 200 if healthy else 503, body, content_type="text/plain")
+
+
+def load(folder: Path) -> tuple[Function, AsgiApp]:
+    """Loads the function in `folder` and wraps it by functions-framework.
+
+    Args:
+        folder: one of functions/*, with `function/__init__.py` in it.
+    """
+    source = folder / "function" / "__init__.py"
+    function: Function = _load_module(source).new()
+    framework = functions_framework.aio.create_asgi_app("handle", str(source), "http")
+    return function, FrameworkApp(function, framework)
+
+
+def _load_module(source: Path) -> ModuleType:
+    spec = importlib.util.spec_from_file_location("function", source)
+    if spec is None or spec.loader is None:
+        raise FileNotFoundError(source)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def serve(folder: Path) -> None:
+    """Serves the function in `folder` until SIGTERM or SIGINT; ends requests under way first."""
+    function, app = load(folder)
+    configure(function.logger, service=function.name)
+    config = uvicorn.Config(
+        app,
+        host=function.server.host,
+        port=function.server.port,
+        lifespan="on",
+        access_log=False,
+        log_config=None,
+        server_header=False,
+        timeout_keep_alive=_KEEP_ALIVE_SECONDS,
+        timeout_graceful_shutdown=_GRACE_SECONDS,
+    )
+    logger().info("serving", host=function.server.host, port=function.server.port)
+    with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
+        runner.run(uvicorn.Server(config).serve())

@@ -1,0 +1,135 @@
+"""Every metric of the system, declared once with its type, unit and meaning.
+
+The first four names are those of the original system and stay. Histograms of latency are in
+milliseconds, because the original's names end in `_ms`.
+"""
+
+from prometheus_client import (
+    CONTENT_TYPE_LATEST,
+    REGISTRY,
+    Counter,
+    Gauge,
+    Histogram,
+    generate_latest,
+)
+
+_LATENCY_MS = (
+    *(1, 2, 5, 10, 15, 20, 25, 30, 35, 40, 50, 60, 80, 100, 150, 200, 300, 500),
+    *(1_000, 2_000, 5_000, 10_000, 30_000, 60_000, 300_000),
+)
+
+# --- producer
+PRODUCED = Counter(
+    "sensor_producer_messages_produced_total", "Readings that Kafka has acknowledged."
+)
+PRODUCER_LATENCY = Histogram(
+    "sensor_producer_latency_ms",
+    "From a reading's own time to Kafka's acknowledgement, milliseconds.",
+    buckets=_LATENCY_MS,
+)
+
+# --- consumer
+CONSUMER_LAG = Gauge(
+    "sensor_consumer_lag",
+    "Records of a topic's partition that a group has not committed yet.",
+    ["group", "topic", "partition"],
+)
+INSERT_LATENCY = Histogram(
+    "db_insert_latency_ms",
+    "One insert into ClickHouse, from sending to acknowledgement, milliseconds.",
+    ["table"],
+    buckets=_LATENCY_MS,
+)
+STORED_LATENCY = Histogram(
+    "sensor_stored_latency_ms",
+    "From a reading's own time to ClickHouse's acknowledgement, milliseconds.",
+    buckets=_LATENCY_MS,
+)
+VISIBLE_LATENCY = Histogram(
+    "sensor_visible_latency_ms",
+    "From a reading's own time until Redis holds it as the latest, milliseconds.",
+    buckets=_LATENCY_MS,
+)
+DELIVERED_LATENCY = Histogram(
+    "sensor_delivered_latency_ms",
+    "From a reading's own time to its arrival at the function, milliseconds.",
+    ["function"],
+    buckets=_LATENCY_MS,
+)
+READINGS_STORED = Counter(
+    "sensor_consumer_readings_stored_total", "Readings acknowledged by ClickHouse."
+)
+READINGS_REJECTED = Counter(
+    "sensor_consumer_readings_rejected_total", "Readings kept as rejects.", ["reason"]
+)
+UNKNOWN_FIELDS = Counter(
+    "sensor_consumer_unknown_fields_total", "Fields that no version of the contract knows."
+)
+EVENTS_REPEATED = Counter(
+    "sensor_consumer_events_repeated_total", "Deliveries of an event that was stored before."
+)
+INSERT_ROWS = Histogram(
+    "sensor_consumer_insert_rows",
+    "Readings joined into one insert.",
+    buckets=(1, 10, 30, 60, 100, 200, 300, 500, 1_000, 2_000, 5_000, 10_000, 50_000),
+)
+LATEST_FAILED = Counter(
+    "sensor_consumer_latest_failed_total", "Updates of latest values that Redis did not take."
+)
+BREACHES = Counter(
+    "sensor_consumer_breaches_total",
+    "Breaches of alert rules by the way they were reported.",
+    ["rule", "way"],
+)
+
+# --- functions
+EVENTS_HANDLED = Counter(
+    "sensor_function_events_total", "Events answered, by outcome.", ["function", "outcome"]
+)
+EVENT_DURATION = Histogram(
+    "sensor_function_event_duration_ms",
+    "Handling of one event, milliseconds.",
+    ["function"],
+    buckets=_LATENCY_MS,
+)
+
+# --- analytics
+ANALYTICS_PUBLISHED = Counter(
+    "sensor_analytics_published_total", "MQTT messages that the broker acknowledged.", ["kind"]
+)
+ANALYTICS_FAILED = Counter(
+    "sensor_analytics_failed_total", "MQTT messages that were given up.", ["kind"]
+)
+
+# --- alerts
+ALERTS_RECEIVED = Counter("sensor_alerts_received_total", "Alert requests received.", ["way"])
+ALERTS_RAISED = Counter(
+    "sensor_alerts_raised_total", "Alerts stored in the history.", ["type", "severity"]
+)
+ALERTS_SUPPRESSED = Counter(
+    "sensor_alerts_suppressed_total", "Notifications or alerts held back, and why.", ["reason"]
+)
+ALERTS_NOTIFIED = Counter("sensor_alerts_notified_total", "Notifications sent.", ["channel"])
+ALERTS_NOTIFY_FAILED = Counter(
+    "sensor_alerts_notify_failed_total", "Notifications that failed for good.", ["channel"]
+)
+
+# --- auth and gateway
+LOGINS = Counter("sensor_auth_logins_total", "Attempts to log in.", ["outcome"])
+REQUESTS = Counter(
+    "sensor_http_requests_total", "Requests answered.", ["function", "route", "status"]
+)
+REQUEST_DURATION = Histogram(
+    "sensor_http_request_duration_ms",
+    "Requests, milliseconds.",
+    ["function", "route"],
+    buckets=_LATENCY_MS,
+)
+CACHE_READS = Counter(
+    "sensor_gateway_reads_total", "Reads by where they were answered.", ["source"]
+)
+
+
+def exposition() -> tuple[bytes, str]:
+    """Returns all metrics of this process in Prometheus' text format, and its content type."""
+    return generate_latest(REGISTRY), CONTENT_TYPE_LATEST
