@@ -6,6 +6,8 @@ paths that `func` uses too.
 
 import asyncio
 import importlib.util
+import signal
+import sys
 from pathlib import Path
 from types import ModuleType
 
@@ -93,6 +95,8 @@ def serve(folder: Path) -> None:
         timeout_keep_alive=_KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=_GRACE_SECONDS,
     )
+    # uvicorn raises the signal once more when it has stopped in good order.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     logger().info("serving", host=function.server.host, port=function.server.port)
     with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
         runner.run(uvicorn.Server(config).serve())
