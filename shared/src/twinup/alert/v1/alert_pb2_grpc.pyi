@@ -19,6 +19,7 @@ else:
 _T = _typing.TypeVar("_T")
 
 class _MaybeAsyncIterator(_abc.AsyncIterator[_T], _abc.Iterator[_T], metaclass=_abc_1.ABCMeta): ...
+
 class _ServicerContext(_grpc.ServicerContext, _aio.ServicerContext):  # type: ignore[misc, type-arg]
     ...
 
@@ -32,13 +33,9 @@ class AlertServiceStub:
     def __new__(cls, channel: _aio.Channel) -> AlertServiceAsyncStub: ...
     SendAlert: _grpc.UnaryUnaryMultiCallable[_alert_pb2.AlertRequest, _alert_pb2.AlertResponse]
     """Reports a breach. Idempotent by alert_id: the same id twice is one alert."""
-    GetAlertHistory: _grpc.UnaryUnaryMultiCallable[
-        _alert_pb2.AlertHistoryRequest, _alert_pb2.AlertHistoryResponse
-    ]
+    GetAlertHistory: _grpc.UnaryUnaryMultiCallable[_alert_pb2.AlertHistoryRequest, _alert_pb2.AlertHistoryResponse]
     """Lists stored alerts, newest first."""
-    HealthCheck: _grpc.UnaryUnaryMultiCallable[
-        _alert_pb2.HealthCheckRequest, _alert_pb2.HealthCheckResponse
-    ]
+    HealthCheck: _grpc.UnaryUnaryMultiCallable[_alert_pb2.HealthCheckRequest, _alert_pb2.HealthCheckResponse]
     """The original's health call; grpc.health.v1 stands beside it."""
 
 @_typing.type_check_only
@@ -46,13 +43,9 @@ class AlertServiceAsyncStub(AlertServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     SendAlert: _aio.UnaryUnaryMultiCallable[_alert_pb2.AlertRequest, _alert_pb2.AlertResponse]  # type: ignore[assignment]
     """Reports a breach. Idempotent by alert_id: the same id twice is one alert."""
-    GetAlertHistory: _aio.UnaryUnaryMultiCallable[
-        _alert_pb2.AlertHistoryRequest, _alert_pb2.AlertHistoryResponse
-    ]  # type: ignore[assignment]
+    GetAlertHistory: _aio.UnaryUnaryMultiCallable[_alert_pb2.AlertHistoryRequest, _alert_pb2.AlertHistoryResponse]  # type: ignore[assignment]
     """Lists stored alerts, newest first."""
-    HealthCheck: _aio.UnaryUnaryMultiCallable[
-        _alert_pb2.HealthCheckRequest, _alert_pb2.HealthCheckResponse
-    ]  # type: ignore[assignment]
+    HealthCheck: _aio.UnaryUnaryMultiCallable[_alert_pb2.HealthCheckRequest, _alert_pb2.HealthCheckResponse]  # type: ignore[assignment]
     """The original's health call; grpc.health.v1 stands beside it."""
 
 class AlertServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -69,9 +62,7 @@ class AlertServiceServicer(metaclass=_abc_1.ABCMeta):
         self,
         request: _alert_pb2.AlertHistoryRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[
-        _alert_pb2.AlertHistoryResponse, _abc.Awaitable[_alert_pb2.AlertHistoryResponse]
-    ]:
+    ) -> _typing.Union[_alert_pb2.AlertHistoryResponse, _abc.Awaitable[_alert_pb2.AlertHistoryResponse]]:
         """Lists stored alerts, newest first."""
 
     @_abc_1.abstractmethod
@@ -79,11 +70,7 @@ class AlertServiceServicer(metaclass=_abc_1.ABCMeta):
         self,
         request: _alert_pb2.HealthCheckRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[
-        _alert_pb2.HealthCheckResponse, _abc.Awaitable[_alert_pb2.HealthCheckResponse]
-    ]:
+    ) -> _typing.Union[_alert_pb2.HealthCheckResponse, _abc.Awaitable[_alert_pb2.HealthCheckResponse]]:
         """The original's health call; grpc.health.v1 stands beside it."""
 
-def add_AlertServiceServicer_to_server(
-    servicer: AlertServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]
-) -> None: ...
+def add_AlertServiceServicer_to_server(servicer: AlertServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
