@@ -129,6 +129,29 @@ CACHE_READS = Counter(
     "sensor_gateway_reads_total", "Reads by where they were answered.", ["source"]
 )
 
+# --- dispatcher (Knative's stand-in on one machine)
+DISPATCH_DELIVERED = Counter(
+    "sensor_dispatcher_events_delivered_total", "Events that their sink accepted.", ["source"]
+)
+DISPATCH_RETRIED = Counter(
+    "sensor_dispatcher_events_retried_total", "Tries that failed and were repeated.", ["source"]
+)
+DISPATCH_DEAD_LETTERED = Counter(
+    "sensor_dispatcher_events_dead_lettered_total", "Events that became dead letters.", ["source"]
+)
+DISPATCH_DROPPED = Counter(
+    "sensor_dispatcher_ticks_dropped_total", "Ticks of a schedule that were given up.", ["source"]
+)
+DISPATCH_IN_FLIGHT = Gauge(
+    "sensor_dispatcher_events_in_flight", "Events taken from Kafka and not finished.", ["source"]
+)
+DISPATCH_LATENCY = Histogram(
+    "sensor_dispatcher_delivery_latency_ms",
+    "From Kafka's answer to the sink's acceptance, retries included, milliseconds.",
+    ["source"],
+    buckets=_LATENCY_MS,
+)
+
 
 def exposition() -> tuple[bytes, str]:
     """Returns all metrics of this process in Prometheus' text format, and its content type."""

@@ -1,0 +1,1 @@
+"""Stands in for Knative Eventing on one machine and in Compose; never used on Kubernetes."""

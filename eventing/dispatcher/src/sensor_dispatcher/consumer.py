@@ -1,0 +1,259 @@
+"""The Kafka side of a source: a thread that polls, hands records over, commits what is finished."""
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import structlog
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+
+from sensor_dispatcher.manifests import KafkaSourceSpec
+from sensor_dispatcher.offsets import Prefix
+from sensor_dispatcher.records import Headers, Record
+
+MAX_POLL_RECORDS = 50
+"""Knative's `max.poll.records`: the most that one poll hands over."""
+WINDOW = 50
+"""It polls again while fewer than this many are in flight, so up to 99 are."""
+COMMIT_SECONDS = 5.0
+_POLL_SECONDS = 0.2
+_ROOM_SECONDS = 1.0
+_PREFETCH_KB = 16 * 1024
+
+Batch = Sequence[tuple[Prefix, Record]]
+
+
+class GroupConsumer(threading.Thread):
+    """One member of a consumer group.
+
+    Everything that touches the consumer happens in this thread. `hand_over` is called in it too,
+    with at most `MAX_POLL_RECORDS` records, and for each of them the event loop later calls
+    `finish` (with the record's prefix) or, for one that it leaves undelivered, nothing.
+    """
+
+    def __init__(
+        self, brokers: str, spec: KafkaSourceSpec, name: str, hand_over: Callable[[Batch], None]
+    ):
+        super().__init__(name=f"source-{name}", daemon=True)
+        self._spec = spec
+        self._hand_over = hand_over
+        self._log = structlog.get_logger(source=name, group=spec.consumer_group)
+        self._lock = threading.Lock()
+        self._prefixes: dict[tuple[str, int], Prefix] = {}
+        self._in_flight = 0
+        self._room = threading.Event()
+        self._paused = False
+        self._stopping = threading.Event()
+        self._closing = threading.Event()
+        self.joined = threading.Event()
+        """Set once the group has given this member its (perhaps empty) part."""
+        self._consumer = Consumer(
+            {
+                "bootstrap.servers": brokers,
+                "group.id": spec.consumer_group,
+                "client.id": f"dispatcher-{name}",
+                "auto.offset.reset": spec.initial_offset,
+                "enable.auto.commit": False,
+                "enable.auto.offset.store": False,
+                "partition.assignment.strategy": "cooperative-sticky",
+                # A dead dispatcher's partitions move within this time.
+                "session.timeout.ms": 10_000,
+                "heartbeat.interval.ms": 3_000,
+                "fetch.wait.max.ms": 100,
+                # A full queue would otherwise rest for a second before the next fetch.
+                "fetch.queue.backoff.ms": 10,
+                "queued.max.messages.kbytes": _PREFETCH_KB,
+                # A topic that is made later, and partitions that are added, are found by then.
+                "topic.metadata.refresh.interval.ms": 10_000,
+                "error_cb": self._on_error,
+                "on_commit": self._on_commit,
+            }
+        )
+
+    # --- called by the event loop
+
+    def finish(self, prefix: Prefix, offset: int) -> None:
+        """Notes that a record is delivered or dead-lettered, and makes room for others."""
+        with self._lock:
+            prefix.finish(offset)
+            self._in_flight -= 1
+            if self._in_flight < WINDOW:
+                self._room.set()
+
+    def positions(self) -> dict[tuple[str, int], int]:
+        """Returns the first unfinished offset of each assigned partition that had records."""
+        with self._lock:
+            return {
+                partition: prefix.position
+                for partition, prefix in self._prefixes.items()
+                if prefix.position is not None
+            }
+
+    def committed(self) -> dict[tuple[str, int], int]:
+        """Returns the offsets that this member has committed, by topic and partition."""
+        with self._lock:
+            return {
+                partition: prefix.committed
+                for partition, prefix in self._prefixes.items()
+                if prefix.committed is not None
+            }
+
+    def stop_polling(self) -> None:
+        """Takes no more records; those in flight may still finish."""
+        self._stopping.set()
+        self._room.set()
+
+    def close(self) -> None:
+        """Commits what is finished, leaves the group, ends the thread."""
+        self.stop_polling()
+        self._closing.set()
+        self.join()
+
+    # --- in the thread
+
+    def run(self) -> None:
+        """Polls until it is stopped, then waits to be closed."""
+        self._consumer.subscribe(
+            self._spec.topics,
+            on_assign=self._on_assign,
+            on_revoke=self._on_revoke,
+            on_lost=self._on_lost,
+        )
+        due = time.monotonic() + COMMIT_SECONDS
+        while not self._closing.is_set():
+            if self._stopping.is_set():
+                self._closing.wait(_POLL_SECONDS)
+            elif self._has_room():
+                self._poll()
+            else:
+                self._stay_member()
+            if time.monotonic() >= due:
+                self._commit(self._prefixes, asynchronous=True)
+                due = time.monotonic() + COMMIT_SECONDS
+        self._commit(self._prefixes, asynchronous=False)
+        self._consumer.close()
+
+    def _has_room(self) -> bool:
+        with self._lock:
+            if self._in_flight < WINDOW:
+                return True
+            self._room.clear()
+        return self._room.wait(_ROOM_SECONDS)
+
+    def _poll(self) -> None:
+        if self._paused:
+            self._consumer.resume(self._consumer.assignment())
+            self._paused = False
+        # poll returns with the first record, consume takes what came with it: no timeout of
+        # either is ever added to a record's way.
+        first = self._consumer.poll(_POLL_SECONDS)
+        if first is None:
+            return
+        self._take([first, *self._consumer.consume(MAX_POLL_RECORDS - 1, 0)])
+
+    def _stay_member(self) -> None:
+        """Polls without taking records while there is no room: the group demands polls."""
+        self._consumer.pause(self._consumer.assignment())
+        self._paused = True
+        message = self._consumer.poll(0)
+        if message is not None:  # a partition that was assigned in this very poll
+            self._take([message])
+
+    def _take(self, messages: Sequence[Message]) -> None:
+        batch = []
+        with self._lock:
+            for message in messages:
+                if (error := message.error()) is not None:
+                    self._on_error(error)
+                    continue
+                record = _record(message)
+                # What was revoked in this very poll has no prefix any more. It is delivered all
+                # the same, and the partition's next owner commits it.
+                prefix = self._prefixes.get((record.topic, record.partition)) or Prefix()
+                prefix.receive(record.offset)
+                batch.append((prefix, record))
+            self._in_flight += len(batch)
+        if batch:
+            self._hand_over(batch)
+
+    def _commit(self, prefixes: dict[tuple[str, int], Prefix], *, asynchronous: bool) -> None:
+        with self._lock:
+            offsets = [
+                TopicPartition(topic, partition, prefix.commit)
+                for (topic, partition), prefix in prefixes.items()
+                if prefix.commit is not None
+            ]
+        if not offsets:
+            return
+        try:
+            if asynchronous:
+                self._consumer.commit(offsets=offsets, asynchronous=True)
+            else:
+                self._consumer.commit(offsets=offsets, asynchronous=False)
+        except KafkaException as error:  # the next commit, or the next owner, makes up for it
+            self._log.warning("commit failed", error=str(error))
+
+    def _on_commit(self, error: KafkaError | None, partitions: list[TopicPartition]) -> None:
+        if error is not None:
+            self._log.warning("commit failed", error=str(error))
+            return
+        with self._lock:
+            for tp in partitions:
+                prefix = self._prefixes.get((tp.topic, tp.partition))
+                if prefix is not None and tp.error is None:
+                    prefix.committed = tp.offset
+
+    def _on_assign(self, _consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        with self._lock:
+            self._prefixes.update({(tp.topic, tp.partition): Prefix() for tp in partitions})
+        self.joined.set()
+        self._log.info("assigned", partitions=_names(partitions))
+
+    def _on_revoke(self, _consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        revoked = self._drop(partitions)
+        self._commit(revoked, asynchronous=False)
+        self._log.info("revoked", partitions=_names(partitions))
+
+    def _on_lost(self, _consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        self._drop(partitions)  # others own them already: nothing may be committed
+        self._log.warning("lost", partitions=_names(partitions))
+
+    def _drop(self, partitions: list[TopicPartition]) -> dict[tuple[str, int], Prefix]:
+        with self._lock:
+            return {
+                (tp.topic, tp.partition): prefix
+                for tp in partitions
+                if (prefix := self._prefixes.pop((tp.topic, tp.partition), None)) is not None
+            }
+
+    def _on_error(self, error: KafkaError) -> None:
+        self._log.warning("kafka", error=str(error), code=error.name())
+
+
+def _record(message: Message) -> Record:
+    topic, partition, offset = message.topic(), message.partition(), message.offset()
+    if topic is None or partition is None or offset is None:
+        raise TypeError("a record without coordinates")
+    return Record(
+        topic,
+        partition,
+        offset,
+        max(0, message.timestamp()[1]),
+        message.key(),
+        message.value(),
+        _headers(message),
+    )
+
+
+def _headers(message: Message) -> Headers:
+    """Headers whose names are no UTF-8 cannot be read at all: such a record counts as plain."""
+    try:
+        headers: Any = message.headers()  # their stubs know a form that only producing has
+        return tuple(headers or ())
+    except (UnicodeDecodeError, SystemError):
+        return ()
+
+
+def _names(partitions: list[TopicPartition]) -> list[str]:
+    return [f"{tp.topic}/{tp.partition}" for tp in partitions]
