@@ -1,0 +1,1 @@
+"""The long-running device simulator: a seeded fleet whose readings go to Kafka."""

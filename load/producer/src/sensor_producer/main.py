@@ -1,0 +1,130 @@
+"""The producer's process: settings in, signals, exit status out."""
+
+import argparse
+import os
+import signal
+import sys
+import threading
+import time
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+
+from confluent_kafka import KafkaException
+
+from sensor_producer.delivery import Delivery
+from sensor_producer.devices import make_devices
+from sensor_producer.dice import Dice
+from sensor_producer.endpoint import serve
+from sensor_producer.fleet import Fleet
+from sensor_producer.ledger import Ledger
+from sensor_producer.publish import Publisher, connect, count_partitions
+from sensor_producer.records import RecordMaker
+from sensor_producer.settings import ProducerConfig
+from sensor_producer.simulator import Simulator
+from sensor_shared.contracts.events import new_id
+from sensor_shared.runtime.settings import SettingsError
+from sensor_shared.telemetry.logs import configure, logger
+
+_METADATA_S = 2.0
+
+
+def main() -> int:
+    """Command line entry; returns 1 when readings were left unacknowledged."""
+    parser = argparse.ArgumentParser(prog="sensor_producer", description=__doc__)
+    parser.add_argument("config", type=Path, nargs="?", help="e.g. configs/producer-config.yaml")
+    try:
+        config = ProducerConfig.load(os.environ, parser.parse_args().config)
+    except SettingsError as error:
+        sys.exit(str(error))
+    configure(config.logger, service="producer")
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    return produce(config, stop)
+
+
+def produce(config: ProducerConfig, stop: threading.Event) -> int:
+    """Runs one fleet until it is told to stop or its limits are reached.
+
+    Returns:
+        0, or 1 when readings were left unacknowledged.
+    """
+    settings, log = config.producer, logger()
+    partitions = _wait_for_topic(config, stop)
+    if not partitions:
+        log.info("stopped before the topic was there", topic=config.kafka.topic)
+        return 0
+    run = new_id()
+    dice = Dice(settings.seed, settings.device_count)
+    devices = make_devices(settings.device_count, settings.seed)
+    simulator = Simulator(
+        Fleet(devices, dice, settings.produce_interval, config.faults),
+        Delivery(dice, config.faults),
+        RecordMaker(
+            devices,
+            form=settings.format,
+            partitions=partitions,
+            source=f"urn:twinup:producer:{run}",
+            batch_size=settings.batch_size,
+            clock=partial(datetime.now, UTC),
+        ),
+        Publisher(
+            config.kafka.topic,
+            partial(
+                connect,
+                config.kafka.brokers,
+                linger=settings.linger,
+                queue_records=settings.queue_records,
+            ),
+        ),
+        _open_ledger(config, run, devices.ids),
+        collect=settings.collect,
+    )
+    with serve(config.server, simulator.alive, simulator.ready) as port:
+        log.info(
+            "producing",
+            run=run,
+            devices=settings.device_count,
+            interval=settings.produce_interval,
+            form=settings.format.value,
+            topic=config.kafka.topic,
+            partitions=partitions,
+            metrics_port=port,
+        )
+        simulator.run(stop, duration=settings.duration, max_readings=settings.max_readings)
+        left = simulator.finish(settings.stop_timeout)
+    if left:
+        log.error("Kafka has not acknowledged everything that was sent", readings=left)
+    return 1 if left else 0
+
+
+def _wait_for_topic(config: ProducerConfig, stop: threading.Event) -> int:
+    """The topic's number of partitions, as soon as Kafka knows it; 0 when stopped before."""
+    client = connect(config.kafka.brokers, linger=0, queue_records=1)
+    log = logger(brokers=config.kafka.brokers, topic=config.kafka.topic)
+    while not stop.is_set():
+        try:
+            partitions = count_partitions(client, config.kafka.topic, _METADATA_S)
+        except KafkaException as error:
+            log.warning("waiting for Kafka", error=str(error))
+            continue
+        if partitions:
+            return partitions
+        log.warning("waiting for the topic")
+        stop.wait(0.5)
+    return 0
+
+
+def _open_ledger(config: ProducerConfig, run: str, device_ids: tuple[str, ...]) -> Ledger | None:
+    settings = config.producer
+    if settings.ledger_dir is None:
+        return None
+    return Ledger(
+        settings.ledger_dir,
+        run,
+        device_ids,
+        hours=settings.ledger_hours,
+        clock_ms=lambda: time.time_ns() // 1_000_000,
+        about={"seed": settings.seed, "interval_s": settings.produce_interval},
+    )
