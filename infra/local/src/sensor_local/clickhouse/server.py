@@ -1,0 +1,264 @@
+"""The ASGI application: routes, authentication, and statements handed to the workers."""
+
+import asyncio
+import hmac
+import re
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from typing import TypeVar
+
+import structlog
+
+from sensor_local.clickhouse import encoding, errors, protocol
+from sensor_local.clickhouse.answer import Answer
+from sensor_local.clickhouse.body import Body, ClientGoneError
+from sensor_local.clickhouse.engine import Engine
+from sensor_local.clickhouse.errors import ServerError
+from sensor_local.clickhouse.execution import Execution, begin
+from sensor_local.clickhouse.running import Query, RunningQueries
+from sensor_local.clickhouse.settings import MIB, ServerSettings
+from sensor_local.clickhouse.statement import Statement, parse
+from sensor_shared.runtime.function import Receive, Scope, Send
+
+log = structlog.get_logger()
+
+PIECE = MIB
+"""Bytes of an insert that are handed to the engine at once."""
+PATIENCE = 0.1
+"""Seconds after which a running query is worth watching whether its client is still there."""
+
+_OK = b"Ok.\n"
+_HEADER_SAFE = re.compile(r"[^\x20-\x7e]")
+
+T = TypeVar("T")
+
+
+class ClickHouseApp:
+    """Serves one engine to one user.
+
+    Args:
+        settings: user, password and limits.
+        engine: what runs the statements; the caller closes it after `stop`.
+    """
+
+    def __init__(self, settings: ServerSettings, engine: Engine) -> None:
+        self._settings = settings
+        self._engine = engine
+        self._running = RunningQueries(settings.max_concurrent_queries)
+        self._workers = ThreadPoolExecutor(settings.workers, "query")
+        # Ending a query must not wait behind the queries that are to be ended.
+        self._killer = ThreadPoolExecutor(1, "kill")
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serves one HTTP request."""
+        if scope["type"] != "http":
+            return
+        try:
+            await self._serve(scope, receive, send)
+        except ClientGoneError:
+            log.debug("client gone", path=scope["path"])
+
+    def stop(self) -> None:
+        """Ends what still runs and waits for the workers."""
+        if len(self._running):
+            self._engine.kill()
+        self._workers.shutdown(wait=True)
+        self._killer.shutdown(wait=True)
+
+    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+        method, path = scope["method"], scope["path"]
+        headers = dict(scope["headers"])
+        common = [
+            (b"x-clickhouse-server-display-name", self._engine.host_name.encode()),
+            (b"x-clickhouse-timezone", self._engine.timezone.encode()),
+        ]
+        answer = Answer(send, common, head=method == "HEAD")
+        if path in {"/ping", "/replicas_status"} and method in {"GET", "HEAD"}:
+            await answer.text(200, _OK)
+            return
+        try:
+            if len(scope["query_string"]) > self._settings.max_uri_bytes:
+                await answer.text(414, b"The URL is too long.\n")
+                return
+            arguments = protocol.arguments(scope["query_string"])
+            if path not in {"/", "/query"}:
+                await answer.text(404, _no_such_path(path))
+            elif method not in {"GET", "HEAD", "POST"}:
+                await answer.text(501, b"Only GET, HEAD and POST are supported.\n")
+            elif method != "POST" and "query" not in arguments:
+                await answer.text(200, _OK)
+            else:
+                self._authenticate(protocol.credentials(arguments, headers))
+                with self._running.add(arguments.get("query_id")) as query:
+                    shown = _HEADER_SAFE.sub("?", query.id).encode()
+                    common.append((b"x-clickhouse-query-id", shown))
+                    await self._query(query, method, arguments, headers, receive, answer=answer)
+        except ServerError as error:
+            await answer.error(error, self._engine.version)
+
+    def _authenticate(self, given: protocol.Credentials) -> None:
+        user = hmac.compare_digest(given.user.encode(), self._settings.user.encode())
+        password = hmac.compare_digest(
+            given.password.encode(), self._settings.password.get_secret_value().encode()
+        )
+        if not (user and password):
+            raise ServerError(
+                errors.AUTHENTICATION_FAILED,
+                f"{given.user}: Authentication failed: password is incorrect, or there is no user "
+                "with such name. (AUTHENTICATION_FAILED)",
+            )
+
+    async def _query(
+        self,
+        query: Query,
+        method: str,
+        arguments: dict[str, str],
+        headers: dict[bytes, bytes],
+        receive: Receive,
+        *,
+        answer: Answer,
+    ) -> None:
+        settings = self._settings
+        codec = encoding.decoder(headers.get(b"content-encoding", b"").decode("latin-1"))
+        body = Body(receive, codec, settings.max_body_bytes)
+        content_type = headers.get(b"content-type", b"").decode("latin-1")
+        if content_type.startswith("multipart/form-data"):
+            form = protocol.form(content_type, await self._read_query(body, b""))
+            arguments = {**arguments, **form.fields}
+        request = protocol.request(method, arguments, headers)
+        text = await body.read(PIECE)
+        if request.query:
+            text = request.query + b"\n" + text
+        statement = parse(text)
+        if statement.data is None and not body.ended:
+            statement = parse(await self._read_query(body, text))
+        if not statement.keyword:
+            raise ServerError(errors.SYNTAX_ERROR, "Empty query. (SYNTAX_ERROR)")
+        execution = await self._execute(query, request, statement, body, receive)
+        compression = None
+        if request.compress:
+            compression = encoding.encoder(headers.get(b"accept-encoding", b"").decode("latin-1"))
+        try:
+            await self._send(execution, receive, answer, compression)
+        finally:
+            if request.session is not None and request.close_session:
+                self._engine.close_session(request.session.id)
+
+    async def _read_query(self, body: Body, start: bytes) -> bytes:
+        """Reads a body that has to be held whole."""
+        limit = self._settings.max_query_bytes
+        text = start + await body.read(limit)
+        if not body.ended or len(text) > limit:
+            raise ServerError(
+                errors.QUERY_IS_TOO_LARGE,
+                f"The query is too large, at most {limit} bytes are taken. (QUERY_IS_TOO_LARGE)",
+            )
+        return text
+
+    async def _execute(
+        self,
+        query: Query,
+        request: protocol.Request,
+        statement: Statement,
+        body: Body,
+        receive: Receive,
+    ) -> Execution:
+        watched = receive if request.cancel_on_close and statement.reads else None
+        complete = body.ended
+        execution = await self._work(
+            lambda: begin(
+                self._engine, request, statement, query, self._running.label, complete=complete
+            ),
+            query,
+            watched,
+        )
+        if complete:
+            return execution
+        try:
+            while not body.ended:
+                piece = await body.read(PIECE)
+                await self._work(lambda piece=piece: execution.append(piece))  # type: ignore[misc]
+            await self._work(execution.finish_insert)
+        except BaseException:
+            await asyncio.shield(self._work(execution.abandon))
+            raise
+        execution.lease.release(reusable=False)
+        return execution
+
+    async def _send(
+        self,
+        execution: Execution,
+        receive: Receive,
+        answer: Answer,
+        compression: tuple[str, encoding.Codec] | None,
+    ) -> None:
+        rest = execution.more
+        summary, version = execution.summary, self._engine.version
+        if rest is None:
+            await answer.result(
+                execution.format,
+                summary,
+                execution.output,
+                None,
+                compression=compression,
+                version=version,
+            )
+            return
+        gone = asyncio.ensure_future(_disconnected(receive))
+
+        async def more() -> bytes | None:
+            if gone.done():
+                raise ClientGoneError
+            part = await self._work(rest.fetch)
+            if part is None:
+                execution.more = None
+            return part
+
+        try:
+            # What is told about a result that has only begun would not be the truth.
+            summary = replace(summary, result_rows=0, result_bytes=0)
+            await answer.result(
+                execution.format,
+                summary,
+                execution.output,
+                more,
+                compression=compression,
+                version=version,
+            )
+        finally:
+            gone.cancel()
+            await asyncio.shield(self._work(execution.abandon))
+
+    async def _work(
+        self,
+        work: Callable[[], T],
+        query: Query | None = None,
+        watched: Receive | None = None,
+    ) -> T:
+        """Runs what blocks in a worker; ends the query when its watched client goes away."""
+        future = asyncio.get_running_loop().run_in_executor(self._workers, work)
+        if watched is None or query is None:
+            return await future
+        done, _ = await asyncio.wait({future}, timeout=PATIENCE)
+        if not done:
+            gone = asyncio.ensure_future(_disconnected(watched))
+            await asyncio.wait((future, gone), return_when=asyncio.FIRST_COMPLETED)
+            if not future.done():
+                log.info("query cancelled", query_id=query.id, reason="client gone")
+                loop = asyncio.get_running_loop()
+                await loop.run_in_executor(self._killer, self._engine.kill, query.label)
+            gone.cancel()
+        return await future
+
+
+async def _disconnected(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+def _no_such_path(path: str) -> bytes:
+    return (
+        f"There is no handle {path}\n\nUse / or /ping for health checks.\n"
+        "Send queries from your program with POST method or GET /?query=...\n"
+    ).encode()
