@@ -1,0 +1,51 @@
+"""Stopping: everything acknowledged is accounted for, and no process is left."""
+
+import json
+import os
+import re
+from pathlib import Path
+
+import pytest
+from system_under_test import System, wait_for
+
+pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("system"), pytest.mark.timeout(300)]
+
+
+def test_down_accounts_for_every_acknowledged_reading_and_leaves_no_process(
+    tmp_path: Path,
+) -> None:
+    environ = os.environ | {
+        "TWINUP_RUN_DIR": str(tmp_path / "run"),
+        "TWINUP_PORTS": "auto",
+        "TWINUP_PRODUCER_DEVICE_COUNT": "500",
+    }
+    system = System(tmp_path / "run", environ)
+    try:
+        up = system.command("up")
+        assert up.returncode == 0, up.stdout + up.stderr
+        ports = json.loads((system.run_dir / "endpoints.json").read_text())
+        assert ports
+        wait_for(
+            lambda: int(system.query("SELECT count() AS n FROM readings")[0]["n"]) > 2_000,
+            "some thousand readings",
+        )
+    finally:
+        down = system.command("down")
+        left = system.processes()
+        for process in left:
+            process.kill()
+    assert down.returncode == 0, down.stdout + down.stderr
+    account = re.search(
+        r"acknowledged ([\d,]+) = stored ([\d,]+) \+ duplicate ([\d,]+) \+ rejected ([\d,]+)"
+        r".*missing 0",
+        down.stdout + down.stderr,
+        re.DOTALL,
+    )
+    assert account, down.stdout + down.stderr
+    acknowledged, stored, duplicate, rejected = (
+        int(number.replace(",", "")) for number in account.groups()
+    )
+    assert acknowledged == stored + duplicate + rejected
+    assert stored > 2_000
+    assert left == []
+    assert not (system.run_dir / "endpoints.json").exists()
