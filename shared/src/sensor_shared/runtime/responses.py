@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping
 from http import HTTPStatus
+from typing import Any
 
 from sensor_shared.runtime.function import Send
 
@@ -26,13 +27,14 @@ async def respond(
     await send({"type": "http.response.body", "body": body})
 
 
-def problem(status: int, detail: str, *, title: str | None = None) -> bytes:
-    """Returns a problem document; `detail` is shown to whoever asked."""
+def problem(status: int, detail: str, *, title: str | None = None, **members: Any) -> bytes:
+    """Returns a problem document; `detail` and further members are shown to whoever asked."""
     document = {
         "type": "about:blank",
         "title": title or HTTPStatus(status).phrase,
         "status": status,
         "detail": detail,
+        **members,
     }
     return json.dumps(document).encode()
 

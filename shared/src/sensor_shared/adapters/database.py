@@ -1,0 +1,115 @@
+"""A ClickHouse client that is opened when first needed, and not over and over while it is down."""
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import Any
+
+import aiohttp
+from clickhouse_connect.driver.asyncclient import AsyncClient
+from clickhouse_connect.driver.exceptions import ClickHouseError
+
+from sensor_shared.adapters.clickhouse import ClickHouseSettings, connect, is_transient
+
+_PAUSE_SECONDS = 1.0
+
+
+class DatabaseAwayError(Exception):
+    """ClickHouse cannot answer now; the same query may succeed later."""
+
+
+class Database:
+    """Queries of a function that must start, and go on, while ClickHouse is away.
+
+    Args:
+        settings: where and as whom.
+        clock: seconds, for the pause between two attempts to connect.
+        query_settings: ClickHouse settings sent with each query, e.g. `max_execution_time`.
+    """
+
+    def __init__(
+        self,
+        settings: ClickHouseSettings,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        **query_settings: Any,
+    ):
+        self._settings = settings
+        self._clock = clock
+        self._query_settings = query_settings
+        self._client: AsyncClient | None = None
+        self._failed_at = float("-inf")
+        self._opening = asyncio.Lock()
+
+    async def rows(self, sql: str, **parameters: Any) -> list[tuple[Any, ...]]:
+        """Returns the rows of a query; `{name:Type}` in it is bound to a parameter, never pasted.
+
+        Raises:
+            DatabaseAwayError: when ClickHouse is down, cut off or too busy.
+            ClickHouseError: when it refuses the query.
+        """
+        client = await self._open()
+        try:
+            result = await client.query(sql, parameters=parameters)
+        except (ClickHouseError, aiohttp.ClientError, OSError, TimeoutError) as error:
+            raise _translated(error) from error
+        return [tuple(row) for row in result.result_rows]
+
+    async def text(self, sql: str, **parameters: Any) -> bytes:
+        """Returns the answer to a query that names its FORMAT, as ClickHouse wrote it.
+
+        Raises:
+            DatabaseAwayError, ClickHouseError: as `rows`.
+        """
+        client = await self._open()
+        try:
+            answer: bytes = await client.raw_query(sql, parameters=parameters)
+        except (ClickHouseError, aiohttp.ClientError, OSError, TimeoutError) as error:
+            raise _translated(error) from error
+        return answer
+
+    async def insert(self, table: str, row: dict[str, Any], *, token: str | None = None) -> None:
+        """Inserts one row and waits for its acknowledgement.
+
+        Args:
+            table: of the database that the settings name.
+            row: values by column.
+            token: ClickHouse ignores a second insert with the same one.
+
+        Raises:
+            DatabaseAwayError, ClickHouseError: as `rows`.
+        """
+        client = await self._open()
+        settings: dict[str, Any] = {"async_insert": 0} | (
+            {"insert_deduplication_token": token} if token else {}
+        )
+        try:
+            await client.insert(
+                table, [list(row.values())], column_names=list(row), settings=settings
+            )
+        except (ClickHouseError, aiohttp.ClientError, OSError, TimeoutError) as error:
+            raise _translated(error) from error
+
+    async def close(self) -> None:
+        """Closes the connections."""
+        if self._client is not None:
+            await self._client.close()
+
+    async def _open(self) -> AsyncClient:
+        if self._client is not None:
+            return self._client
+        async with self._opening:
+            if self._client is not None:
+                return self._client
+            if self._clock() - self._failed_at < _PAUSE_SECONDS:
+                raise DatabaseAwayError("ClickHouse did not answer just now")
+            try:
+                self._client = await connect(self._settings, **self._query_settings)
+            except (ClickHouseError, aiohttp.ClientError, OSError, TimeoutError) as error:
+                self._failed_at = self._clock()
+                raise _translated(error) from error
+            return self._client
+
+
+def _translated(error: Exception) -> Exception:
+    return DatabaseAwayError(str(error)) if is_transient(error) else error

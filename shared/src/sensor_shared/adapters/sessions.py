@@ -1,0 +1,46 @@
+"""Whether a session still stands, as auth writes it and whoever takes a token asks.
+
+What is kept, and why a revoked token can never become valid again:
+
+- Redis holds one key per session that stands. It is a list of what is allowed, not of what
+  is forbidden: losing it, all or in part, ends sessions and costs a new login, no more.
+- ClickHouse's table `revocations` holds each revocation as a fact. It answers when Redis
+  cannot be reached, so that reads go on without Redis and an ended session stays ended.
+- A logout has succeeded only when both have it; until then it answers 503, and whichever of
+  the two can be reached keeps the session out.
+- When neither answers, nobody is let in.
+
+A session that was opened while Redis was away is not in it, and ends when Redis is back.
+"""
+
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from sensor_shared.adapters.database import Database
+
+_REVOKED = "SELECT count() FROM revocations WHERE session = {session:String}"
+
+
+def session_key(session: str) -> str:
+    """Returns the key in Redis that exists while the session stands."""
+    return f"auth:session:{session}"
+
+
+class SessionCheck:
+    """Looks a session up: one EXISTS in Redis, or one point query in ClickHouse."""
+
+    def __init__(self, redis: Redis, database: Database):
+        self._redis = redis
+        self._database = database
+
+    async def stands(self, session: str) -> bool:
+        """Tells whether the session has not ended.
+
+        Raises:
+            DatabaseAwayError: when neither Redis nor ClickHouse can tell.
+        """
+        try:
+            return bool(await self._redis.exists(session_key(session)))
+        except (RedisError, OSError):
+            rows = await self._database.rows(_REVOKED, session=session)
+            return not rows[0][0]

@@ -1,0 +1,92 @@
+"""Makes a REST service: FastAPI with one form of errors and one complete OpenAPI document."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from fastapi import APIRouter, FastAPI, Response
+from fastapi.openapi.utils import get_openapi
+
+from sensor_shared.runtime.http import page, problems
+from sensor_shared.telemetry import metrics
+
+_VERSION = "1.0.0"
+
+
+def rest_service(
+    *, title: str, description: str, routers: Sequence[APIRouter], tags: Sequence[dict[str, str]]
+) -> FastAPI:
+    """Returns the service with its routes, /openapi.json, /docs to read it, and /metrics.
+
+    /metrics is open, as in the original: it holds counts and durations, no names of users
+    or devices. Where that is too much, the port is not made public.
+
+    Args:
+        title: of the OpenAPI document.
+        description: Markdown, of the OpenAPI document.
+        routers: whose operations either have a `Guard` or are open to everybody.
+        tags: name and description of each group of operations.
+    """
+    app = FastAPI(
+        title=title,
+        description=description,
+        version=_VERSION,
+        openapi_tags=[dict(tag) for tag in tags],
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+        generate_unique_id_function=lambda route: route.name,
+    )
+    problems.install(app)
+    for router in routers:
+        app.include_router(router)
+    page.install(app)
+    app.add_api_route("/metrics", _metrics, methods=["GET"], include_in_schema=False)
+    document: dict[str, Any] = {}
+
+    def openapi() -> dict[str, Any]:
+        if not document:
+            document.update(_complete(_generated(app)))
+        return document
+
+    app.openapi = openapi  # type: ignore[method-assign]
+    return app
+
+
+def _generated(app: FastAPI) -> dict[str, Any]:
+    return get_openapi(
+        title=app.title,
+        version=app.version,
+        description=app.description,
+        tags=app.openapi_tags,
+        routes=app.routes,
+    )
+
+
+def _complete(document: dict[str, Any]) -> dict[str, Any]:
+    """Adds to each operation the errors that follow from its form, and says what is open."""
+    components = document.setdefault("components", {})
+    schemas = components.setdefault("schemas", {})
+    for name in ("HTTPValidationError", "ValidationError"):
+        schemas.pop(name, None)
+    problem = problems.Problem.model_json_schema(ref_template="#/components/schemas/{model}")
+    schemas.update(problem.pop("$defs"))
+    schemas["Problem"] = problem
+    for operations in document["paths"].values():
+        for operation in operations.values():
+            guarded = bool(operation.setdefault("security", []))
+            statuses = [500]
+            statuses += [401, 403, 503] if guarded else []
+            statuses += [413] if "requestBody" in operation else []
+            statuses += [422] if {"parameters", "requestBody"} & operation.keys() else []
+            answers = operation["responses"]
+            if "HTTPValidationError" in str(answers.get("422")):
+                del answers["422"]
+            for status in statuses:
+                answers.setdefault(str(status), problems.described(status))
+            operation["responses"] = dict(sorted(answers.items()))
+    return document
+
+
+async def _metrics() -> Response:
+    body, content_type = metrics.exposition()
+    return Response(body, headers={"content-type": content_type})

@@ -1,0 +1,107 @@
+"""What surrounds every request: id, limit, headers, metrics, and the last resort of an error."""
+
+import re
+import time
+from collections.abc import MutableMapping
+from typing import Any, Final
+
+import structlog
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.exceptions import HTTPException
+
+from sensor_shared.contracts.events import new_id
+from sensor_shared.runtime.function import AsgiApp, Message, Receive, Scope, Send
+from sensor_shared.runtime.responses import respond_problem
+from sensor_shared.telemetry import metrics
+from sensor_shared.telemetry.logs import logger
+
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+
+SECURITY_HEADERS: Final = {
+    "content-security-policy": "default-src 'none'; frame-ancestors 'none'",
+    "cross-origin-resource-policy": "same-origin",
+    "referrer-policy": "no-referrer",
+    "x-content-type-options": "nosniff",
+    "x-frame-options": "DENY",
+}
+"""Set on each response that has not set them itself; answers are not kept by caches either."""
+
+
+class Exchange:
+    """Wraps a service's ASGI application.
+
+    Takes `X-Request-ID` when it is harmless, else makes one; it is in the answer and on each
+    line of the log. An error that nothing foresaw is logged once and answered by 500 without
+    a word of it.
+
+    Args:
+        function: name in the metrics.
+        app: whose route template, not the path asked for, labels the metrics.
+        max_body_bytes: a body beyond is 413 as soon as somebody reads it.
+    """
+
+    def __init__(self, function: str, app: AsgiApp, *, max_body_bytes: int):
+        self._function = function
+        self._app = app
+        self._max_body_bytes = max_body_bytes
+        self._log = logger(function=function)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answers one request."""
+        request_id = _request_id(scope)
+        structlog.contextvars.bind_contextvars(request_id=request_id)
+        started = time.perf_counter()
+        status = 0
+
+        async def sending(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                _set_headers(message, request_id)
+            await send(message)
+
+        try:
+            await self._app(scope, _limited(scope, receive, self._max_body_bytes), sending)
+        except Exception:  # noqa: BLE001  (whatever nothing else foresaw)
+            self._log.exception("request failed", method=scope["method"], path=scope["path"])
+            if not status:
+                await respond_problem(sending, 500, "the service failed; its log says why")
+        finally:
+            route = getattr(scope.get("route"), "path", "other")
+            metrics.REQUESTS.labels(self._function, route, str(status)).inc()
+            metrics.REQUEST_DURATION.labels(self._function, route).observe(
+                (time.perf_counter() - started) * 1000
+            )
+            structlog.contextvars.unbind_contextvars("request_id")
+
+
+def _request_id(scope: Scope) -> str:
+    given = Headers(scope=scope).get("x-request-id", "")
+    return given if _REQUEST_ID.fullmatch(given) else new_id()
+
+
+def _set_headers(message: MutableMapping[str, Any], request_id: str) -> None:
+    headers = MutableHeaders(scope=message)
+    headers["x-request-id"] = request_id
+    headers.setdefault("cache-control", "no-store")
+    for name, value in SECURITY_HEADERS.items():
+        headers.setdefault(name, value)
+
+
+def _limited(scope: Scope, receive: Receive, limit: int) -> Receive:
+    declared = Headers(scope=scope).get("content-length", "0")
+    too_large = declared.isdigit() and int(declared) > limit
+    size = 0
+
+    async def limited() -> Message:
+        nonlocal size
+        if not too_large:
+            message = await receive()
+            size += len(message.get("body", b""))
+            if size <= limit:
+                return message
+        raise HTTPException(
+            413, f"the body is larger than {limit} bytes", headers={"Connection": "close"}
+        )
+
+    return limited
