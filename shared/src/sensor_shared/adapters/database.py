@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import aiohttp
@@ -69,11 +69,17 @@ class Database:
         return answer
 
     async def insert(self, table: str, row: dict[str, Any], *, token: str | None = None) -> None:
-        """Inserts one row and waits for its acknowledgement.
+        """Inserts one row: see `insert_many`."""
+        await self.insert_many(table, [row], token=token)
+
+    async def insert_many(
+        self, table: str, rows: Sequence[Mapping[str, Any]], *, token: str | None = None
+    ) -> None:
+        """Inserts rows in one block and waits for its acknowledgement.
 
         Args:
             table: of the database that the settings name.
-            row: values by column.
+            rows: at least one, values by column, all with the same columns in the same order.
             token: ClickHouse ignores a second insert with the same one.
 
         Raises:
@@ -85,7 +91,10 @@ class Database:
         )
         try:
             await client.insert(
-                table, [list(row.values())], column_names=list(row), settings=settings
+                table,
+                [list(row.values()) for row in rows],
+                column_names=list(rows[0]),
+                settings=settings,
             )
         except (ClickHouseError, aiohttp.ClientError, OSError, TimeoutError) as error:
             raise _translated(error) from error

@@ -10,6 +10,7 @@ from sensor_shared.contracts.events import ALERT_REQUESTED_V1, JSON, Event
 from sensor_shared.contracts.rules import AlertType, Breach, Metric, Severity
 
 DeviceId = Annotated[str, msgspec.Meta(pattern=r"\A[A-Za-z0-9\-_.:]{1,128}\Z")]
+Note = Annotated[str, msgspec.Meta(max_length=256)]
 Moment = Annotated[datetime, msgspec.Meta(tz=True)]
 
 
@@ -32,6 +33,7 @@ class AlertRequested(msgspec.Struct, frozen=True):
         metric: which of the reading's metrics `value` and `threshold` are about.
         value: what was measured, in the metric's unit.
         threshold: the limit that it broke, in the metric's unit.
+        metadata: what else the sender wants to be kept with the alert.
     """
 
     alert_id: Annotated[str, msgspec.Meta(min_length=1, max_length=128)]
@@ -45,6 +47,7 @@ class AlertRequested(msgspec.Struct, frozen=True):
     value: float | None = None
     threshold: float | None = None
     location: Place = Place()
+    metadata: Annotated[dict[Note, Note], msgspec.Meta(max_length=16)] = {}
 
 
 _decoder = msgspec.json.Decoder(AlertRequested)

@@ -92,6 +92,12 @@ class AlertRule(BaseModel):
         return value - self.threshold if self.above is not None else self.threshold - value
 
 
+def alert_id(device_id: str, rule_id: str, timestamp_ms: int) -> str:
+    """The same reading and rule give the same id, whoever reports them and however often."""
+    about = f"{device_id}\0{rule_id}\0{timestamp_ms}"
+    return hashlib.blake2b(about.encode(), digest_size=16).hexdigest()
+
+
 @dataclass(frozen=True, slots=True)
 class Breach:
     """The worst reading of one device in one event that breaks a rule."""
@@ -110,9 +116,8 @@ class Breach:
 
     @property
     def alert_id(self) -> str:
-        """The same reading and rule give the same id, whoever reports them and however often."""
-        about = f"{self.device_id}\0{self.rule_id}\0{self.timestamp_ms}"
-        return hashlib.blake2b(about.encode(), digest_size=16).hexdigest()
+        """Derived from what the breach is about: see `alert_id`."""
+        return alert_id(self.device_id, self.rule_id, self.timestamp_ms)
 
     @property
     def message(self) -> str:

@@ -1,0 +1,64 @@
+"""Group commit: what comes in while a write is under way goes out together in the next one."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Generic, TypeVar
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+class GroupCommit(Generic[Item, Result]):
+    """Joins concurrent calls into few: one item alone goes at once, a crowd goes together.
+
+    Args:
+        commit: does the work for many items and returns one result for each, in their order.
+            What it raises is raised to each of the callers.
+        max_items: of one commit.
+        max_commits: under way at the same time.
+    """
+
+    def __init__(
+        self,
+        commit: Callable[[Sequence[Item]], Awaitable[Sequence[Result]]],
+        *,
+        max_items: int = 1_000,
+        max_commits: int = 1,
+    ):
+        self._commit = commit
+        self._max_items = max_items
+        self._max_commits = max_commits
+        self._waiting: list[tuple[Item, asyncio.Future[Result]]] = []
+        self._running: set[asyncio.Task[None]] = set()
+
+    async def __call__(self, item: Item) -> Result:
+        """Returns the item's result; a caller that is cancelled does not stop the others' work."""
+        future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
+        self._waiting.append((item, future))
+        if len(self._running) < self._max_commits:
+            task = asyncio.create_task(self._run())
+            self._running.add(task)
+            task.add_done_callback(self._running.discard)
+        return await future
+
+    async def drain(self) -> None:
+        """Waits until nothing is under way."""
+        while self._running:
+            await asyncio.wait(self._running)
+
+    async def _run(self) -> None:
+        while self._waiting:
+            group, self._waiting = (
+                self._waiting[: self._max_items],
+                self._waiting[self._max_items :],
+            )
+            try:
+                results = await self._commit([item for item, _ in group])
+            except Exception as error:  # noqa: BLE001  (it is the callers' to handle)
+                for _, future in group:
+                    if not future.done():
+                        future.set_exception(error)
+            else:
+                for (_, future), result in zip(group, results, strict=True):
+                    if not future.done():
+                        future.set_result(result)

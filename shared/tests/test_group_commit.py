@@ -1,0 +1,69 @@
+import asyncio
+from collections.abc import Sequence
+
+import pytest
+
+from sensor_shared.adapters.group_commit import GroupCommit
+
+
+class Ledger:
+    """Commits by writing down the groups; waits at the gate before each."""
+
+    def __init__(self) -> None:
+        self.groups: list[list[int]] = []
+        self.gate = asyncio.Event()
+        self.error: Exception | None = None
+
+    async def commit(self, items: Sequence[int]) -> list[int]:
+        self.groups.append(list(items))
+        await self.gate.wait()
+        if self.error is not None:
+            raise self.error
+        return [item * 10 for item in items]
+
+
+async def test_one_goes_at_once_and_a_crowd_goes_together() -> None:
+    ledger = Ledger()
+    group = GroupCommit(ledger.commit)
+    calls = [asyncio.create_task(group(item)) for item in range(5)]
+    while not ledger.groups:
+        await asyncio.sleep(0)
+    late = [asyncio.create_task(group(item)) for item in range(5, 8)]
+    await asyncio.sleep(0)
+    ledger.gate.set()
+    assert await asyncio.gather(*calls, *late) == [0, 10, 20, 30, 40, 50, 60, 70]
+    assert sorted(item for one in ledger.groups for item in one) == list(range(8))
+    assert ledger.groups[-1] == [5, 6, 7]
+
+
+async def test_a_group_has_a_limit() -> None:
+    ledger = Ledger()
+    ledger.gate.set()
+    group = GroupCommit(ledger.commit, max_items=3)
+    await asyncio.gather(*(group(item) for item in range(7)))
+    assert max(len(one) for one in ledger.groups) == 3
+
+
+async def test_a_failure_reaches_each_caller_and_the_next_group_goes_on() -> None:
+    ledger = Ledger()
+    ledger.gate.set()
+    ledger.error = ValueError("away")
+    group = GroupCommit(ledger.commit)
+    outcomes = await asyncio.gather(group(1), group(2), return_exceptions=True)
+    assert [type(outcome) for outcome in outcomes] == [ValueError, ValueError]
+    ledger.error = None
+    assert await group(3) == 30
+
+
+async def test_a_caller_who_leaves_does_not_stop_the_others() -> None:
+    ledger = Ledger()
+    group = GroupCommit(ledger.commit)
+    leaving, staying = asyncio.create_task(group(1)), asyncio.create_task(group(2))
+    while not ledger.groups:
+        await asyncio.sleep(0)
+    leaving.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await leaving
+    ledger.gate.set()
+    assert await staying == 20
+    await group.drain()
