@@ -30,18 +30,16 @@ def parse(data: bytes) -> Parsed:
         UnreadableError: when the bytes cannot be read, or hold more than
             `MAX_READINGS_PER_EVENT` rows.
     """
-    table = _read(data)
-    columns, faults = _columns(table)
-    columns.faults.update(faults)
+    batch = _read(data)
     return Parsed(
-        columns=columns,
-        positions=range(table.num_rows),
-        raw=lambda position: _row(table, position),
-        unknown_fields=len(set(table.column_names) - _KNOWN) * table.num_rows,
+        columns=_columns(batch),
+        positions=range(batch.num_rows),
+        raw=lambda position: _row(batch, position),
+        unknown_fields=len(set(batch.schema.names) - _KNOWN) * batch.num_rows,
     )
 
 
-def _read(data: bytes) -> pa.Table:
+def _read(data: bytes) -> pa.RecordBatch:
     try:
         with pa.ipc.open_stream(data) as reader:
             batches, rows = [], 0
@@ -52,54 +50,52 @@ def _read(data: bytes) -> pa.Table:
                         f"more than {MAX_READINGS_PER_EVENT} readings in one event"
                     )
                 batches.append(batch)
-            table = pa.Table.from_batches(batches, reader.schema)
-            if len(set(table.column_names)) != len(table.column_names):
+            if len(set(reader.schema.names)) != len(reader.schema.names):
                 raise UnreadableError("two columns have the same name")
-            table.validate(full=True)  # a stranger's offsets must not be trusted
+            if len(batches) != 1:
+                batches = (
+                    pa.Table.from_batches(batches, reader.schema).combine_chunks().to_batches()
+                )
+            batch = batches[0] if batches else reader.schema.empty_table().to_batches()[0]
+            batch.validate(full=True)  # a stranger's offsets must not be trusted
     except (pa.ArrowException, OSError, ValueError) as error:
         raise UnreadableError(str(error)[:200]) from error
-    return table
+    return batch
 
 
-def _columns(table: pa.Table) -> tuple[Columns, dict[str, Mask]]:
-    rows = table.num_rows
+def _columns(batch: pa.RecordBatch) -> Columns:
+    rows = batch.num_rows
     faults: dict[str, Mask] = {}
-    place = _place(table, faults)
-
-    def column(name: str) -> pa.Array | None:
-        if name in place:
-            return place[name]
-        return table.column(name).combine_chunks() if name in table.column_names else None
+    given = dict(zip(batch.schema.names, batch.columns, strict=True))
+    given |= _place(given.get("location"), faults)
 
     def floats(name: str, fault: str) -> npt.NDArray[np.float64]:
-        array = _cast(column(name), pa.float64(), fault, faults, rows)
+        array = _cast(given.get(name), pa.float64(), fault, faults, rows)
         return np.asarray(array.to_numpy(zero_copy_only=False), dtype=np.float64)
 
     def strings(name: str, fault: str) -> pa.StringArray:
-        return _cast(column(name), pa.string(), fault, faults, rows)
+        return _cast(given.get(name), pa.string(), fault, faults, rows)
 
-    stamps = _timestamp(column("timestamp"), faults, rows)
-    return (
-        Columns(
-            device_id=strings("device_id", "invalid_device_id"),
-            timestamp=stamps,
-            metrics={metric: floats(metric, f"invalid_{metric}") for metric in METRICS},
-            status=pc.fill_null(strings("status", "invalid_status"), "active"),
-            latitude=floats("latitude", "invalid_location"),
-            longitude=floats("longitude", "invalid_location"),
-            region=strings("region", "invalid_location"),
-        ),
-        faults,
+    timestamp = _timestamp(given.get("timestamp"), faults, rows)
+    status = strings("status", "invalid_status")
+    return Columns(
+        device_id=strings("device_id", "invalid_device_id"),
+        timestamp=timestamp,
+        metrics={metric: floats(metric, f"invalid_{metric}") for metric in METRICS},
+        status=pc.fill_null(status, "active") if status.null_count else status,
+        latitude=floats("latitude", "invalid_location"),
+        longitude=floats("longitude", "invalid_location"),
+        region=strings("region", "invalid_location"),
+        faults=faults,
     )
 
 
-def _place(table: pa.Table, faults: dict[str, Mask]) -> dict[str, pa.Array]:
+def _place(location: pa.Array | None, faults: dict[str, Mask]) -> dict[str, pa.Array]:
     """The fields of a `location` struct, when the place comes as one."""
-    if "location" not in table.column_names:
+    if location is None:
         return {}
-    location = table.column("location").combine_chunks()
     if not pa.types.is_struct(location.type):
-        faults["invalid_location"] = np.asarray(pc.is_valid(location))
+        faults["invalid_location"] = np.asarray(pc.is_valid(location), dtype=np.bool_)
         return {}
     names = {field.name for field in location.type}
     return {name: pc.struct_field(location, name) for name in _PLACE if name in names}
@@ -110,6 +106,8 @@ def _cast(
 ) -> pa.Array:
     if array is None or pa.types.is_null(array.type):
         return pa.nulls(rows, kind)
+    if array.type == kind:
+        return array
     if _fits(array.type, kind):
         try:
             return array.cast(kind)
@@ -155,6 +153,6 @@ def _timestamp(array: pa.Array | None, faults: dict[str, Mask], rows: int) -> np
     return values
 
 
-def _row(table: pa.Table, position: int) -> bytes:
-    (row,) = table.slice(position, 1).to_pylist()
+def _row(batch: pa.RecordBatch, position: int) -> bytes:
+    (row,) = batch.slice(position, 1).to_pylist()
     return json.dumps(row, default=str, ensure_ascii=False).encode("utf-8", "replace")
