@@ -4,6 +4,7 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from urllib.parse import quote
 
 import msgspec
@@ -31,6 +32,7 @@ class CloudEvent:
         return replace(self, attributes={**self.attributes, **extensions})
 
 
+@lru_cache(maxsize=1024)
 def is_name(name: str) -> bool:
     """Tells whether CloudEvents allows an attribute of that name."""
     return _NAME.fullmatch(name) is not None

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 import aiohttp
+from yarl import URL
 
 from sensor_dispatcher.cloudevents import CloudEvent, to_name
 from sensor_dispatcher.manifests import Delivery
@@ -95,6 +96,7 @@ class Sender:
         sleep: Sleep = asyncio.sleep,
     ):
         self._session = session
+        self._url = URL(destination)
         self.destination = destination
         self._policy = policy
         self._timeout = aiohttp.ClientTimeout(total=policy.timeout)
@@ -125,7 +127,7 @@ class Sender:
             # No redirect is followed. Knative follows a 303 by GET and takes its answer for
             # success, which loses the event; here every 3xx is a failure.
             async with self._session.post(
-                self.destination,
+                self._url,
                 data=body,
                 headers=headers,
                 allow_redirects=False,

@@ -12,7 +12,6 @@ from sensor_dispatcher.manifests import KafkaSink
 
 _PAUSES = (1.0, 2.0, 5.0, 10.0)
 """Seconds between the tries of a dead letter; the last one for all that follow."""
-_DELIVERY_TIMEOUT_S = 10.0
 _MAX_BYTES = 8 * 1024 * 1024
 """A dead letter is larger than its record was: only the topic may refuse it for its size."""
 
@@ -27,10 +26,18 @@ class DeadLetters:
     again.
     """
 
-    def __init__(self, brokers: str, sink: KafkaSink, sleep: Sleep = asyncio.sleep):
+    def __init__(
+        self,
+        brokers: str,
+        sink: KafkaSink,
+        *,
+        timeout: float = 10.0,
+        sleep: Sleep = asyncio.sleep,
+    ):
         self._topic = sink.spec.topic
         self._encode = to_record if sink.spec.content_mode == "binary" else to_structured_record
         self._sleep = sleep
+        self._timeout = timeout
         self._log = structlog.get_logger(kafka_sink=sink.metadata.name, topic=self._topic)
         self._producer = Producer(
             {
@@ -39,7 +46,7 @@ class DeadLetters:
                 "acks": "all",
                 "compression.type": "snappy",
                 "linger.ms": 0,
-                "message.timeout.ms": int(_DELIVERY_TIMEOUT_S * 1000),
+                "message.timeout.ms": int(timeout * 1000),
                 "message.max.bytes": _MAX_BYTES,
             }
         )
@@ -76,7 +83,7 @@ class DeadLetters:
 
     async def close(self) -> None:
         """Waits for what is under way."""
-        await asyncio.to_thread(self._producer.flush, _DELIVERY_TIMEOUT_S)
+        await asyncio.to_thread(self._producer.flush, self._timeout)
 
 
 def _error(error: Exception) -> KafkaError:
