@@ -100,6 +100,20 @@ ANALYTICS_PUBLISHED = Counter(
 ANALYTICS_FAILED = Counter(
     "sensor_analytics_failed_total", "MQTT messages that were given up.", ["kind"]
 )
+ANALYTICS_READINGS = Counter(
+    "sensor_analytics_readings_total",
+    "Readings by what became of them: new (counted in a window), repeated, late (before it).",
+    ["outcome"],
+)
+ANALYTICS_CONFLICTS = Counter(
+    "sensor_analytics_conflicts_total",
+    "Devices that were read again because another replica had changed them meanwhile.",
+)
+ANALYTICS_HELD_BACK = Counter(
+    "sensor_analytics_held_back_total",
+    "Messages left out because their device had one a short while before.",
+    ["kind"],
+)
 
 # --- alerts
 ALERTS_RECEIVED = Counter("sensor_alerts_received_total", "Alert requests received.", ["way"])
