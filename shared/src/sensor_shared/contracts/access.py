@@ -1,4 +1,4 @@
-"""Who may do what: the one table of roles and actions, and what an access token says about its bearer."""
+"""Who may do what: the one table of roles and actions, and what an access token says."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

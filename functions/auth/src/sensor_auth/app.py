@@ -1,0 +1,138 @@
+"""The auth service put together."""
+
+import asyncio
+import contextlib
+import os
+import sys
+from typing import TextIO
+
+from sensor_auth.accounts import Accounts
+from sensor_auth.attempts import Attempts
+from sensor_auth.first_admin import FirstAdmin
+from sensor_auth.passwords import Passwords
+from sensor_auth.routes import TAGS, account_routes, service_routes, session_routes
+from sensor_auth.sessions import Sessions
+from sensor_auth.settings import AuthSettings
+from sensor_auth.tokens import Issuer, OwnKeys, SigningKey
+from sensor_auth.users import Users
+from sensor_shared.adapters import redis
+from sensor_shared.adapters.database import Database
+from sensor_shared.adapters.jwks import key_set
+from sensor_shared.adapters.sessions import SessionCheck
+from sensor_shared.adapters.tokens import TokenVerifier
+from sensor_shared.contracts.access import REFRESH_TOKEN
+from sensor_shared.runtime.function import Receive, Scope, Send
+from sensor_shared.runtime.http.application import rest_service
+from sensor_shared.runtime.http.exchange import Exchange
+from sensor_shared.runtime.http.guard import Guard
+from sensor_shared.runtime.settings import config_file
+
+_QUERY_SECONDS = 5
+
+
+class Auth:
+    """The function `auth`.
+
+    Args:
+        settings: all of it.
+        shown_on: where a generated password of the first admin is shown, once.
+
+    Raises:
+        SettingsError: when the signing key cannot be used.
+    """
+
+    name = "auth"
+
+    def __init__(self, settings: AuthSettings, *, shown_on: TextIO):
+        policy = settings.auth
+        key = SigningKey.read(policy.signing_key_file)
+        self.server = settings.server
+        self.logger = settings.logger
+        self._redis = redis.connect(settings.redis)
+        self._database = Database(settings.clickhouse, max_execution_time=_QUERY_SECONDS)
+        self._passwords = Passwords(settings.passwords)
+        keys = OwnKeys(key.public)
+        users = Users(self._database, self._redis)
+        accounts = Accounts(
+            users=users,
+            passwords=self._passwords,
+            attempts=Attempts(
+                self._redis, limit=policy.max_failures, seconds=policy.failure_seconds
+            ),
+            sessions=Sessions(
+                self._redis,
+                self._database,
+                life=policy.refresh_seconds,
+                most=policy.max_sessions,
+            ),
+            issuer=Issuer(
+                key,
+                issuer=policy.issuer,
+                audience=policy.audience,
+                access_seconds=policy.access_seconds,
+                refresh_seconds=policy.refresh_seconds,
+            ),
+            refresh_tokens=TokenVerifier(
+                keys,
+                issuer=policy.issuer,
+                audience=policy.issuer,
+                token_type=REFRESH_TOKEN,
+                remembered=0,
+            ),
+        )
+        guard = Guard(
+            TokenVerifier(keys, issuer=policy.issuer, audience=policy.audience),
+            SessionCheck(self._redis, self._database),
+        )
+        self._first_admin = FirstAdmin(
+            users, self._passwords, policy.admin_password, shown_on=shown_on
+        )
+        self._settling: asyncio.Task[None] | None = None
+        self.rest = rest_service(
+            title="TWINUP auth",
+            description="Logs people in and says who they are. Tokens are Ed25519-signed JWTs.",
+            tags=TAGS,
+            routers=[
+                session_routes(accounts, guard),
+                account_routes(accounts, guard),
+                service_routes(key_set(key.public), self.ready),
+            ],
+        )
+        self._app = Exchange("auth", self.rest, max_body_bytes=settings.server.max_body_bytes)
+
+    async def start(self) -> None:
+        """Begins to look for the first admin; ClickHouse may come later."""
+        self._settling = asyncio.create_task(self._first_admin.settle(), name="first-admin")
+
+    async def stop(self) -> None:
+        """Closes the clients."""
+        if self._settling is not None:
+            self._settling.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._settling
+        self._passwords.close()
+        await self._redis.aclose()
+        await self._database.close()
+
+    def alive(self) -> bool:
+        """False when the search for the first admin failed in a way nothing foresaw."""
+        task = self._settling
+        return task is None or not task.done() or task.exception() is None
+
+    def ready(self) -> bool:
+        """True once the users could be read."""
+        return self._first_admin.settled
+
+    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answers one request."""
+        await self._app(scope, receive, send)
+
+
+def new() -> Auth:
+    """Returns the function as the environment configures it.
+
+    Raises:
+        SettingsError: naming every mistake.
+    """
+    settings = AuthSettings.load(os.environ, config_file(os.environ, "auth"))
+    return Auth(settings, shown_on=sys.stderr)

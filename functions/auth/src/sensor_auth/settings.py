@@ -1,0 +1,63 @@
+"""What the auth service is told."""
+
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field, SecretStr
+
+from sensor_shared.adapters.clickhouse import ClickHouseSettings
+from sensor_shared.adapters.redis import RedisSettings
+from sensor_shared.runtime.settings import Section, ServerSettings, Settings
+from sensor_shared.telemetry.logs import LoggerSettings
+
+Positive = Annotated[int, Field(gt=0)]
+
+
+class ListenSettings(ServerSettings):
+    """Section SERVER; what a login sends is small."""
+
+    port: Annotated[int, Field(ge=0, le=65_535)] = 8082
+    max_body_bytes: Positive = 16 * 1024
+
+
+class PolicySettings(Section):
+    """Section AUTH."""
+
+    signing_key_file: Path
+    """Ed25519 private key, PKCS #8 in PEM. It has no default: without it nothing starts."""
+    issuer: str = "twinup-auth"
+    audience: str = "twinup"
+    access_seconds: Positive = 15 * 60
+    refresh_seconds: Positive = 24 * 60 * 60
+    max_sessions: Positive = 5
+    """Of one user; the oldest ends when one more is opened."""
+    max_failures: Positive = 5
+    """Failed logins of one user from one address before the lock."""
+    failure_seconds: Positive = 15 * 60
+    """How long failures count, from the first of them."""
+    admin_password: Annotated[SecretStr, Field(min_length=8)] | None = None
+    """Of the first admin; made and shown once when it is not given."""
+
+
+class PasswordSettings(Section):
+    """Section PASSWORDS: what a guess costs (argon2id). RFC 9106's second recommendation."""
+
+    time_cost: Positive = 3
+    memory_kib: Annotated[int, Field(ge=8)] = 64 * 1024
+    parallelism: Positive = 4
+    concurrency: Positive = 2
+    """Hashes computed at the same time; each takes the memory above."""
+    waiting: Positive = 64
+    """Logins that wait for one of them; more are answered 503."""
+
+
+class AuthSettings(Settings):
+    """All of it."""
+
+    auth: Annotated[PolicySettings, Field(default_factory=dict, validate_default=True)]
+    """Validated when it is missing too, so that the mistake names the key."""
+    passwords: PasswordSettings = PasswordSettings()
+    server: ListenSettings = ListenSettings()
+    clickhouse: ClickHouseSettings = ClickHouseSettings()
+    redis: RedisSettings = RedisSettings()
+    logger: LoggerSettings = LoggerSettings()
