@@ -92,6 +92,8 @@ def serve(folder: Path) -> None:
         access_log=False,
         log_config=None,
         server_header=False,
+        proxy_headers=bool(function.server.trusted_proxies),
+        forwarded_allow_ips=function.server.trusted_proxies,
         timeout_keep_alive=_KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=_GRACE_SECONDS,
     )

@@ -26,6 +26,8 @@ class ServerSettings(Section):
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65_535)] = 8080
     max_body_bytes: Annotated[int, Field(gt=0)] = 2 * 1024 * 1024
+    trusted_proxies: str = ""
+    """Addresses or networks, by commas, whose X-Forwarded-For is believed; nobody's by default."""
 
 
 class Settings(BaseModel):
