@@ -1,15 +1,24 @@
-"""`python -m sensor_local up|down|status|run`: the local system from the command line."""
+"""The local system from the command line: `python -m sensor_local up|down|status|run|…`."""
 
 import argparse
+import asyncio
 import os
+import shutil
 import sys
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from sensor_local import background
+from rich.console import Console
+
+from sensor_local import background, foreground, health, view
 from sensor_local.daemon import tell
 from sensor_local.failure import StartError
 from sensor_local.folder import RunFolder
+from sensor_local.usage import UsageMeter
+
+_SAMPLE_SECONDS = 0.5
+_NOT_RUNNING = 1
 
 
 def run_folder(environ: Mapping[str, str]) -> RunFolder:
@@ -17,36 +26,90 @@ def run_folder(environ: Mapping[str, str]) -> RunFolder:
     return RunFolder(Path(environ.get("TWINUP_RUN_DIR", ".run")))
 
 
-def _up(run: RunFolder, only: list[str]) -> None:
+def _up(run: RunFolder, only: list[str]) -> int:
     if not background.up(run, os.environ, tell, only):
         tell("it is running already; `make status` shows it")
+        return 0
+    for hint in view.how_to_log_in(run.endpoints or {}, run.path / "admin-password"):
+        tell(hint)
+    return 0
 
 
-def _down(run: RunFolder) -> None:
+def _down(run: RunFolder) -> int:
     if not background.down(run, tell):
         tell("nothing was running")
+    return 0
 
 
-def main() -> None:
-    """Command line entry."""
+def _status(run: RunFolder) -> int:
+    document = run.processes if run.is_supervised() else None
+    if document is None:
+        tell("not running")
+        return _NOT_RUNNING
+    meter = UsageMeter()
+    running = [one for process in document["processes"] if (one := view.started(process))]
+    meter.sample(running)
+    time.sleep(_SAMPLE_SECONDS)
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=120)
+    console.print(view.processes(document["processes"], meter.sample(running)))
+    return 0
+
+
+def _health(run: RunFolder) -> int:
+    endpoints = run.endpoints
+    if endpoints is None:
+        tell("not running")
+        return _NOT_RUNNING
+    well = asyncio.run(health.report(endpoints, tell))
+    return 0 if well else 1
+
+
+def _run(run: RunFolder) -> int:
+    return asyncio.run(foreground.run(run, os.environ, Console()))
+
+
+def _clean(run: RunFolder) -> int:
+    if run.is_supervised():
+        raise StartError("it is running; `make down` first")
+    background.down(run, tell)
+    shutil.rmtree(run.path, ignore_errors=True)
+    return 0
+
+
+_COMMANDS: Mapping[str, Callable[[RunFolder], int]] = {
+    "down": _down,
+    "status": _status,
+    "health": _health,
+    "run": _run,
+    "clean": _clean,
+}
+
+
+def main() -> int:
+    """Command line entry; returns the exit status."""
     parser = argparse.ArgumentParser(prog="sensor_local", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     up = commands.add_parser("up", help="start in the background, return when all is ready")
     up.add_argument("processes", nargs="*", help="only these")
     commands.add_parser("down", help="stop what runs in the background")
+    commands.add_parser("status", help="show the processes; status 1 when nothing runs")
+    commands.add_parser("health", help="ask every service; status 1 when one is not well")
+    commands.add_parser("run", help="run in the foreground with a live view, until Ctrl-C")
+    commands.add_parser("clean", help="remove the run folder")
     options = parser.parse_args()
     run = run_folder(os.environ)
     try:
-        match options.command:
-            case "up":
-                _up(run, options.processes)
-            case "down":
-                _down(run)
+        if options.command == "up":
+            return _up(run, options.processes)
+        return _COMMANDS[options.command](run)
     except StartError as error:
-        sys.exit(str(error))
+        tell(str(error))
+        return 1
     except KeyboardInterrupt:
-        sys.exit(130)
+        return 130
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -5,6 +5,7 @@ import asyncio
 import os
 import signal
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from sensor_local.failure import StartError
@@ -22,13 +23,13 @@ def tell(line: str) -> None:
     sys.stdout.flush()
 
 
-async def supervise(session: Session) -> int:
+async def supervise(session: Session, when_ready: Callable[[], None] = lambda: None) -> int:
     """Runs a session until SIGTERM, SIGINT or SIGHUP; returns the exit status."""
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         loop.add_signal_handler(number, session.interrupt)
     try:
-        await session.serve()
+        await session.serve(when_ready)
     except AlreadyRunning:
         return RUNNING_ALREADY
     except StartError as error:

@@ -56,23 +56,27 @@ def locked(lock: Path = KAFKA_LOCK) -> list[Jar]:
     return jars
 
 
-def install(jars: list[Jar], folder: Path, context: MavenContext) -> Iterator[Jar]:
-    """Fetches the jars that the folder does not hold yet, and removes what is not locked.
-
-    Yields:
-        Each jar as it lands.
-
-    Raises:
-        JarError: when one cannot be had or has another content.
-    """
+def missing(jars: list[Jar], folder: Path) -> list[Jar]:
+    """Makes the folder, removes what is not locked, and returns what it does not hold yet."""
     folder.mkdir(parents=True, exist_ok=True)
     names = {jar.filename for jar in jars}
     for path in folder.iterdir():
         if path.name not in names:
             path.unlink()
-    missing = [jar for jar in jars if not jar.is_in(folder)]
+    return [jar for jar in jars if not jar.is_in(folder)]
+
+
+def fetch(jars: list[Jar], folder: Path, context: MavenContext) -> Iterator[Jar]:
+    """Fetches jars into the folder, several at once.
+
+    Yields:
+        Each jar when it is there.
+
+    Raises:
+        JarError: when one cannot be had or has another content.
+    """
     with ThreadPoolExecutor(_DOWNLOADS_AT_ONCE) as pool:
-        yield from pool.map(lambda jar: _fetch(jar, folder, context), missing)
+        yield from pool.map(lambda jar: _fetch(jar, folder, context), jars)
 
 
 def _fetch(jar: Jar, folder: Path, context: MavenContext) -> Jar:
@@ -97,12 +101,13 @@ def _fetch(jar: Jar, folder: Path, context: MavenContext) -> Jar:
 def main() -> None:
     """Command line entry."""
     jars = locked()
+    wanted = missing(jars, KAFKA_JARS)
     # A cache of our own: a jar that another program left half-written elsewhere is not ours.
     with TemporaryDirectory(prefix="twinup-jars-") as cache:
         context = MavenContext(repo_cache=Path(cache), timeout=_TIMEOUT_SECONDS)
         try:
-            for count, jar in enumerate(install(jars, KAFKA_JARS, context), 1):
-                sys.stdout.write(f"  {count:2d} {jar.filename}\n")
+            for count, jar in enumerate(fetch(wanted, KAFKA_JARS, context), 1):
+                sys.stdout.write(f"  {count:2d}/{len(wanted)} {jar.filename}\n")
                 sys.stdout.flush()
         except JarError as error:
             sys.exit(f"Kafka's jars: {error}")

@@ -4,11 +4,12 @@ import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable
 
+from sensor_local import web
+
 Check = Callable[[], Awaitable[bool]]
 """Returns whether the process is ready; never raises for a process that is not."""
 
 _ANSWER_SECONDS = 2.0
-_HOST = "127.0.0.1"
 
 
 def port(number: int, *, send: bytes = b"", expect: bytes = b"") -> Check:
@@ -17,7 +18,7 @@ def port(number: int, *, send: bytes = b"", expect: bytes = b"") -> Check:
     async def check() -> bool:
         try:
             async with asyncio.timeout(_ANSWER_SECONDS):
-                reader, writer = await asyncio.open_connection(_HOST, number)
+                reader, writer = await asyncio.open_connection(web.HOST, number)
                 try:
                     writer.write(send)
                     return expect in await reader.read(1024) if expect else True
@@ -33,8 +34,15 @@ def port(number: int, *, send: bytes = b"", expect: bytes = b"") -> Check:
 
 def http(number: int, path: str) -> Check:
     """Ready when a GET of the path is answered with 200."""
-    request = f"GET {path} HTTP/1.1\r\nHost: {_HOST}:{number}\r\nConnection: close\r\n\r\n"
-    return port(number, send=request.encode(), expect=b" 200 ")
+
+    async def check() -> bool:
+        try:
+            status, _ = await web.get(number, path, _ANSWER_SECONDS)
+        except OSError:
+            return False
+        return status == 200
+
+    return check
 
 
 async def at_once() -> bool:

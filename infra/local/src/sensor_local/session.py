@@ -39,6 +39,7 @@ class Session:
     owner: Started | None = None
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
     supervisor: Supervisor | None = None
+    ports: Mapping[str, int] = field(default_factory=dict)
 
     async def serve(self, when_ready: Callable[[], None] = lambda: None) -> None:
         """Starts everything, waits until `stopping` is set, stops everything.
@@ -63,9 +64,12 @@ class Session:
     async def _serve_locked(self, when_ready: Callable[[], None]) -> None:
         began = time.monotonic()
         end_leftovers(self.run, self.tell)
-        chosen = ports.choose(self.environ)
+        self.ports = chosen = ports.choose(self.environ)
         table = system.System(
-            self.run, chosen, credentials.load_or_make(self.run, self.environ), self.environ
+            self.run,
+            chosen,
+            credentials.load_or_make(self.run, self.environ),
+            since_ms=time.time_ns() // 1_000_000,
         )
         processes = table.processes(self.only)
         ports.refuse_taken({name: chosen[name] for name in table.ports(processes)})

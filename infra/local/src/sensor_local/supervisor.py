@@ -89,6 +89,7 @@ class Supervisor:
         self._tell = tell
         self._all_ready = False
         self._house: asyncio.Task[None] | None = None
+        self._helper: asyncio.subprocess.Process | None = None
 
     async def start(self) -> None:
         """Starts everything; returns when all of it is ready.
@@ -123,11 +124,28 @@ class Supervisor:
             self._house.cancel()
             await asyncio.gather(self._house, return_exceptions=True)
 
+    async def output(self, *command: str, environment: Mapping[str, str]) -> list[str]:
+        """Runs a short command to its end and returns the lines that it wrote."""
+        process = await asyncio.create_subprocess_exec(
+            *command,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+            env={**self._environ, **environment},
+            start_new_session=True,
+            preexec_fn=die_with_parent(),
+        )
+        self._helper = process
+        written, _ = await process.communicate()
+        return written.decode(errors="replace").splitlines()
+
     def kill(self) -> None:
         """Kills whatever runs, at once."""
         for child in self.children.values():
             child.stop_asked = True
             self._signal(child, signal.SIGKILL)
+        if self._helper and self._helper.returncode is None:
+            self._helper.kill()
 
     async def _keep(self, child: Supervised) -> None:
         """Starts a process and starts it again until it is stopped."""

@@ -8,6 +8,7 @@ from typing import Any
 from sensor_local import readiness
 from sensor_local.checkout import CONFIGS, EVENTING, FUNCTIONS, MIGRATIONS
 from sensor_local.credentials import Credentials
+from sensor_local.drain import drained
 from sensor_local.failure import StartError
 from sensor_local.folder import RunFolder
 from sensor_local.parts import CLICKHOUSE_USER, parts
@@ -41,7 +42,8 @@ class System:
     run: RunFolder
     port: Mapping[str, int]
     credentials: Credentials
-    environ: Mapping[str, str]
+    since_ms: int
+    """Begin of this run, epoch ms."""
 
     def processes(self, only: Sequence[str] = ()) -> list[Process]:
         """Returns the table, or the lines that are named.
@@ -89,7 +91,19 @@ class System:
         return documents
 
     async def drain(self, supervisor: Supervisor, tell: Callable[[str], None]) -> None:
-        """Stops the producer, waits until all it sent is stored, and accounts for it."""
+        """Stops the producer, waits until all that it sent is delivered, and accounts for it."""
+        if not {"producer", "dispatcher", "clickhouse"} <= supervisor.children.keys():
+            return
+        tell("stopping the producer")
+        await supervisor.stop("producer")
+        if await drained(self.port["dispatcher"], tell):
+            tell("everything is delivered")
+        command = (sys.executable, "-m", "sensor_local.audit", "--ledger", str(self.run.ledger))
+        lines = await supervisor.output(
+            *command, "--since", str(self.since_ms), environment=self._shared()
+        )
+        for line in lines:
+            tell(line)
 
     def _shared(self, port: str | None = None) -> dict[str, str]:
         """Where everything is, as every process of ours reads it."""
@@ -181,9 +195,12 @@ class System:
     def _producer(self) -> Process:
         return Process(
             "producer",
-            (sys.executable, "-m", "sensor_producer"),
-            {**self._shared("producer_metrics"), "TWINUP_LEDGER_DIR": str(self.run.ledger)},
-            ready=readiness.http(self.port["producer_metrics"], "/metrics"),
+            (sys.executable, "-m", "sensor_producer", str(CONFIGS / "producer-config.yaml")),
+            {
+                **self._shared("producer_metrics"),
+                "TWINUP_PRODUCER_LEDGER_DIR": str(self.run.ledger),
+            },
+            ready=readiness.http(self.port["producer_metrics"], "/health/readiness"),
             after=("dispatcher",),
             port=self.port["producer_metrics"],
         )

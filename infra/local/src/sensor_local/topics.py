@@ -17,6 +17,7 @@ from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewPartitions, NewTopic
 
 from sensor_local.checkout import TOPICS_FILE
+from sensor_local.folder import RunFolder
 
 _VARIABLE_PREFIX = "TWINUP_TOPICS_"
 
@@ -105,22 +106,30 @@ def _show(brokers: str) -> list[str]:
     return [f"{name}: {len(topics[name].partitions)} partitions" for name in sorted(topics)]
 
 
+def _running() -> str:
+    endpoints = RunFolder(Path(os.environ.get("TWINUP_RUN_DIR", ".run"))).endpoints
+    if endpoints is None or "kafka" not in endpoints:
+        sys.exit("not running; `make up` starts it")
+    return str(endpoints["kafka"])
+
+
 def main() -> None:
     """Command line entry."""
     parser = argparse.ArgumentParser(prog="sensor_local.topics", description=__doc__)
-    parser.add_argument("--brokers", required=True)
+    parser.add_argument("--brokers", help="default: those of the running system")
     parser.add_argument("--list", action="store_true", help="only list what is there")
     parser.add_argument("--topic", help="create this one instead of the declared ones")
     parser.add_argument("--partitions", type=int, default=4)
     options = parser.parse_args()
+    brokers = options.brokers or _running()
     try:
         if options.list:
-            lines = _show(options.brokers)
+            lines = _show(brokers)
         elif options.topic:
             topic = Topic(options.topic, options.partitions, 24, 512, 1024)
-            lines = create(options.brokers, [topic]) or [f"{options.topic} is there already"]
+            lines = create(brokers, [topic]) or [f"{options.topic} is there already"]
         else:
-            lines = create(options.brokers, declared(os.environ))
+            lines = create(brokers, declared(os.environ))
     except (KafkaException, ValueError) as error:
         sys.exit(f"topics: {error}")
     sys.stdout.writelines(f"{line}\n" for line in lines)

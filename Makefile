@@ -1,0 +1,121 @@
+# The only interface: `make` alone lists everything.
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+.SUFFIXES:
+
+PYTHON ?= python3
+VENV ?= .venv
+RUN_DIR := $(or $(TWINUP_RUN_DIR),.run)
+# Tests run in this many processes.
+WORKERS ?= auto
+
+BIN := $(VENV)/bin
+PY := $(BIN)/python
+LOCAL := $(PY) -m sensor_local
+STAMP := $(VENV)/.set-up
+PROTO := proto/twinup/alert/v1/alert.proto
+SOURCES := shared functions eventing load infra tests
+
+.PHONY: help
+help: ## List the targets
+	@awk 'BEGIN { FS = ":.*## "; print "usage: make TARGET" } \
+	  /^##@ / { printf "\n%s\n", substr($$0, 5) } \
+	  /^[a-z][a-z-]*:.*## / { printf "  %-20s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+##@ The system on this machine
+.PHONY: run up down status health-check logs clean
+run: setup ## Run everything with a live view, until Ctrl-C
+	@$(LOCAL) run
+
+up: setup ## Start everything in the background, return when it is ready
+	@$(LOCAL) up
+
+down: setup ## Stop it: the producer first, then what is drained, with an account of all readings
+	@$(LOCAL) down
+
+status: setup ## Show the processes: state, restarts, CPU, memory, address
+	@$(LOCAL) status
+
+health-check: setup ## Ask every service whether it can do its work
+	@$(LOCAL) health
+
+logs: ## Follow the logs (NAME=consumer for one of them)
+	@tail -n 20 -F $(RUN_DIR)/logs/$(or $(NAME),*).log
+
+clean: ## Remove all state (.run); refuses while it runs
+	@if test -x $(PY); then $(LOCAL) clean; else rm -rf "$(RUN_DIR)"; fi
+
+##@ Looking into the parts
+.PHONY: kafka-topics kafka-create-topic clickhouse-client redis-cli run-producer
+kafka-topics: setup ## List the topics
+	@$(PY) -m sensor_local.topics --list
+
+kafka-create-topic: setup ## Create a topic: TOPIC=name, PARTITIONS=4
+	@$(PY) -m sensor_local.topics --topic "$(or $(TOPIC),$(error TOPIC=name is missing))" \
+	  --partitions $(or $(PARTITIONS),4)
+
+clickhouse-client: setup ## Open an SQL prompt
+	@$(PY) -m sensor_local.clickhouse.client --endpoints $(RUN_DIR)/endpoints.json
+
+redis-cli: setup ## Open a Redis prompt
+	@$(PY) -m sensor_local.redis_cli
+
+run-producer: setup ## Run a producer by itself, by its configuration and TWINUP_* variables
+	@$(PY) -m sensor_producer configs/producer-config.yaml
+
+##@ Tests and checks
+.PHONY: test test-unit test-coverage check fmt fmt-check lint vet qa
+test: setup ## Run all tests on the real parts, with coverage
+	@$(BIN)/pytest -n $(WORKERS) --dist loadgroup --cov --cov-report=
+
+test-unit: setup ## Run the tests that need no part, in seconds
+	@$(BIN)/pytest -n $(WORKERS) -m "not integration and not e2e"
+
+test-coverage: setup ## Run all tests and write a report to htmlcov/
+	@$(BIN)/pytest -n $(WORKERS) --dist loadgroup --cov --cov-report=term --cov-report=html
+
+check: fmt-check lint vet test ## Exactly what CI runs
+
+fmt: setup ## Format the code and fix what can be fixed
+	@$(BIN)/ruff check --fix-only --quiet .
+	@$(BIN)/ruff format .
+
+fmt-check: setup
+	@$(BIN)/ruff format --check .
+
+lint: setup ## Look for mistakes (ruff)
+	@$(BIN)/ruff check .
+
+vet: setup ## Check the types (mypy, strict)
+	@$(BIN)/mypy $(SOURCES)
+
+qa: fmt lint vet test-unit ## Format, lint, types and unit tests: before each commit
+
+##@ Set-up
+.PHONY: setup dev-setup deps proto
+setup: $(STAMP) ## Make the virtual environment and fetch Kafka, if that is not done
+
+dev-setup: setup ## The same, and say what comes next
+	@echo "ready: 'make run' starts the system, 'make qa' checks a change"
+
+$(STAMP): requirements.lock pyproject.toml infra/local/kafka.lock
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || \
+	  { echo "Python 3.11 or newer is needed; PYTHON=/path/to/python3 names one"; exit 1; }
+	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || \
+	  { echo "$(PYTHON) has no venv; on Debian and Ubuntu: apt install python3-venv"; exit 1; }
+	@test -x $(PY) || { echo "making $(VENV)"; $(PYTHON) -m venv $(VENV); }
+	@echo "installing the packages of requirements.lock (about 1 GB the first time)"
+	@$(PY) -m pip install --disable-pip-version-check --require-hashes -r requirements.lock
+	@$(PY) -m pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps -e .
+	@echo "fetching Kafka's jars"
+	@$(PY) -m sensor_local.jars
+	@touch $@
+
+deps: setup ## Bring requirements.lock up to date with pyproject.toml
+	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+	  --no-emit-index-url --extra local --extra dev pyproject.toml -o requirements.lock
+
+proto: setup ## Generate the gRPC code from proto/
+	@$(PY) -m grpc_tools.protoc -I proto --python_out=shared/src --grpc_python_out=shared/src \
+	  --mypy_out=shared/src --mypy_grpc_out=shared/src --plugin=protoc-gen-mypy=$(BIN)/protoc-gen-mypy \
+	  --plugin=protoc-gen-mypy_grpc=$(BIN)/protoc-gen-mypy_grpc $(PROTO)
