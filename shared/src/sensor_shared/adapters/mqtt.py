@@ -88,6 +88,7 @@ class Publisher:
                     identifier=settings.client_id,
                     timeout=settings.timeout,
                 ) as client:
+                    client.pending_calls_threshold = settings.inflight  # more are no surprise
                     self.connected = True
                     async with asyncio.TaskGroup() as senders:
                         for _ in range(settings.inflight):

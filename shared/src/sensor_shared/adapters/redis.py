@@ -2,10 +2,13 @@
 
 from typing import Annotated
 
+import hiredis
 from pydantic import Field, SecretStr
 from redis.asyncio import Redis
+from redis.asyncio.connection import Connection, SSLConnection
 from redis.asyncio.retry import Retry
 from redis.backoff import ExponentialBackoff
+from redis.typing import EncodableT
 
 from sensor_shared.runtime.settings import Section
 
@@ -22,10 +25,30 @@ class RedisSettings(Section):
     """Seconds that one command may take."""
 
 
+class _PackedInC:
+    """Encodes commands with hiredis, as the blocking client does by itself.
+
+    In Python the encoding is the dearest part of a command with hundreds of arguments: 3.3 ms
+    for 3,000 of them, instead of 0.8.
+    """
+
+    def pack_command(self, *args: EncodableT) -> list[bytes]:
+        name = args[0].split() if isinstance(args[0], str | bytes) else [args[0]]
+        return [hiredis.pack_command((*name, *args[1:]))]
+
+
+class _Connection(_PackedInC, Connection):
+    pass
+
+
+class _SecureConnection(_PackedInC, SSLConnection):
+    pass
+
+
 def connect(settings: RedisSettings) -> Redis:
     """Returns a client; it connects with its first command, and again after a failure."""
     password = settings.password.get_secret_value() if settings.password else None
-    return Redis(
+    redis = Redis(
         host=settings.host,
         port=settings.port,
         password=password,
@@ -36,3 +59,5 @@ def connect(settings: RedisSettings) -> Redis:
         health_check_interval=15,
         retry=Retry(ExponentialBackoff(cap=0.1, base=0.01), retries=1),
     )
+    redis.connection_pool.connection_class = _SecureConnection if settings.secure else _Connection
+    return redis
