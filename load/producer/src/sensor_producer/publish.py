@@ -1,5 +1,6 @@
 """Kafka: every record is delivered, however long it takes, and its delivery is reported."""
 
+import math
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
@@ -26,6 +27,7 @@ class Client(Protocol):
     def produce(
         self,
         topic: str,
+        /,
         *,
         value: bytes,
         key: bytes,
@@ -35,7 +37,7 @@ class Client(Protocol):
     ) -> None:
         """Queues a record; BufferError when the queue is full."""
 
-    def poll(self, timeout: float) -> int:
+    def poll(self, timeout: float, /) -> int:
         """Serves delivery reports; returns how many."""
 
     def purge(self) -> None:
@@ -102,12 +104,14 @@ class Publisher:
     def poll(self, timeout: float) -> None:
         """Serves reports until `timeout` seconds are over, and hands over what waits."""
         deadline = time.monotonic() + timeout
+        left = timeout
         while True:
-            self._client.poll(max(0.0, deadline - time.monotonic()))
+            self._client.poll(math.ceil(left * 1000) / 1000)  # it knows whole milliseconds only
             if self._broken:
                 self._reconnect()
             self._hand_over()
-            if time.monotonic() >= deadline:
+            left = deadline - time.monotonic()
+            if left <= 0:
                 return
 
     def take_acknowledged(self) -> list[Acknowledged]:
