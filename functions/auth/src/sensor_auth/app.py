@@ -25,7 +25,7 @@ from sensor_shared.runtime.function import Receive, Scope, Send
 from sensor_shared.runtime.http.application import rest_service
 from sensor_shared.runtime.http.exchange import Exchange
 from sensor_shared.runtime.http.guard import Guard
-from sensor_shared.runtime.settings import config_file
+from sensor_shared.runtime.settings import ServerSettings, config_file
 
 _QUERY_SECONDS = 5
 
@@ -46,7 +46,7 @@ class Auth:
     def __init__(self, settings: AuthSettings, *, shown_on: TextIO):
         policy = settings.auth
         key = SigningKey.read(policy.signing_key_file)
-        self.server = settings.server
+        self.server: ServerSettings = settings.server
         self.logger = settings.logger
         self._redis = redis.connect(settings.redis)
         self._database = Database(settings.clickhouse, max_execution_time=_QUERY_SECONDS)

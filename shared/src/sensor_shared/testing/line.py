@@ -1,0 +1,52 @@
+"""A TCP line to a real part that a test can cut and mend, as if the part went away."""
+
+import asyncio
+import contextlib
+
+
+class Line:
+    """Listens on a port of its own and passes everything on to `host:port`."""
+
+    def __init__(self, host: str, port: int):
+        self._target = (host, port)
+        self._server: asyncio.Server | None = None
+        self._open: set[asyncio.StreamWriter] = set()
+        self._passing: set[asyncio.Task[None]] = set()
+        self.port = 0
+
+    async def mend(self) -> None:
+        """Listens; after `cut`, on the same port again."""
+        self._server = await asyncio.start_server(self._accept, "127.0.0.1", self.port)
+        self.port = self._server.sockets[0].getsockname()[1]
+
+    async def cut(self) -> None:
+        """Closes what is open and refuses new connections."""
+        if self._server is not None:
+            self._server.close()
+            self._server = None
+        for writer in self._open:
+            writer.transport.abort()
+        if self._passing:
+            await asyncio.wait(self._passing)
+
+    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            there, back = await asyncio.open_connection(*self._target)
+        except OSError:
+            writer.transport.abort()
+            return
+        for source, target in ((reader, back), (there, writer)):
+            self._open.add(target)
+            task = asyncio.create_task(self._pass(source, target))
+            self._passing.add(task)
+            task.add_done_callback(self._passing.discard)
+
+    async def _pass(self, source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(OSError):
+            while chunk := await source.read(65_536):
+                target.write(chunk)
+                await target.drain()
+        target.close()
+        with contextlib.suppress(OSError):
+            await target.wait_closed()
+        self._open.discard(target)

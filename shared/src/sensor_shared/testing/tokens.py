@@ -1,0 +1,79 @@
+"""Tokens that must not open anything, each wrong in one way, made as an attacker would."""
+
+import base64
+import hashlib
+import hmac
+import json
+from typing import Any
+
+import jwt
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+
+def forged(token: str, key: Ed25519PrivateKey) -> dict[str, str]:
+    """Returns wrong variants of a good access token, by what is wrong with them.
+
+    Args:
+        token: that is good.
+        key: that signed it.
+    """
+    header = jwt.get_unverified_header(token)
+    claims: dict[str, Any] = jwt.decode(token, options={"verify_signature": False})
+    public = key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    raw = key.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
+    start, _, signature = token.rpartition(".")
+
+    def signed(changes: dict[str, Any] | None = None, **headers: Any) -> str:
+        return jwt.encode(
+            {**claims, **(changes or {})}, key, algorithm="EdDSA", headers={**header, **headers}
+        )
+
+    def by_hmac(secret: bytes) -> str:
+        text = f"{_part({**header, 'alg': 'HS256'})}.{_part(claims)}"
+        return f"{text}.{_base64(hmac.digest(secret, text.encode(), hashlib.sha256))}"
+
+    return {
+        "nothing": "",
+        "no token": "not-a-token",
+        "three dots": "...",
+        "expired": signed({"iat": 1, "nbf": 1, "exp": claims["iat"] - 60}),
+        "not yet valid": signed({"nbf": claims["exp"] + 3600, "exp": claims["exp"] + 7200}),
+        "wrong audience": signed({"aud": "somebody-else"}),
+        "audience among others": signed({"aud": [claims["aud"], "somebody-else"]}),
+        "wrong issuer": signed({"iss": "somebody-else"}),
+        "unknown role": signed({"role": "root"}),
+        "no session": signed({"sid": ""}),
+        "session is no text": signed({"sid": {"a": 1}}),
+        "refresh token": signed(typ="rt+jwt"),
+        "no type": signed(typ=None),
+        "unknown key id": signed(kid="somebody-else"),
+        "key id is a path": signed(kid="../../etc/passwd"),
+        "wrong key": jwt.encode(
+            claims, Ed25519PrivateKey.generate(), algorithm="EdDSA", headers=header
+        ),
+        "changed claims": f"{_part(header)}.{_part({**claims, 'role': 'admin'})}.{signature}",
+        "no signature": f"{start}.",
+        "alg none": f"{_part({**header, 'alg': 'none'})}.{_part(claims)}.",
+        "alg None": f"{_part({**header, 'alg': 'None'})}.{_part(claims)}.{signature}",
+        "HS256 with the public key": by_hmac(public),
+        "HS256 with the raw public key": by_hmac(raw),
+        "too long": f"{start}{'A' * 8192}.{signature}",
+        **{
+            f"without {name}": jwt.encode(
+                {other: value for other, value in claims.items() if other != name},
+                key,
+                algorithm="EdDSA",
+                headers=header,
+            )
+            for name in claims
+        },
+    }
+
+
+def _part(value: dict[str, Any]) -> str:
+    return _base64(json.dumps(value).encode())
+
+
+def _base64(data: bytes) -> str:
+    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
