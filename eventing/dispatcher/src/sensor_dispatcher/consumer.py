@@ -43,7 +43,8 @@ class GroupConsumer(threading.Thread):
         self._prefixes: dict[tuple[str, int], Prefix] = {}
         self._in_flight = 0
         self._room = threading.Event()
-        self._paused = False
+        self.paused = False
+        """Whether it polls without taking records, because too many are in flight."""
         self._stopping = threading.Event()
         self._closing = threading.Event()
         self.joined = threading.Event()
@@ -99,6 +100,11 @@ class GroupConsumer(threading.Thread):
                 if prefix.committed is not None
             }
 
+    def assigned(self) -> frozenset[tuple[str, int]]:
+        """Returns the partitions that the group has given to this member."""
+        with self._lock:
+            return frozenset(self._prefixes)
+
     def stop_polling(self) -> None:
         """Takes no more records; those in flight may still finish."""
         self._stopping.set()
@@ -142,9 +148,9 @@ class GroupConsumer(threading.Thread):
         return self._room.wait(_ROOM_SECONDS)
 
     def _poll(self) -> None:
-        if self._paused:
+        if self.paused:
             self._consumer.resume(self._consumer.assignment())
-            self._paused = False
+            self.paused = False
         # poll returns with the first record, consume takes what came with it: no timeout of
         # either is ever added to a record's way.
         first = self._consumer.poll(_POLL_SECONDS)
@@ -155,7 +161,7 @@ class GroupConsumer(threading.Thread):
     def _stay_member(self) -> None:
         """Polls without taking records while there is no room: the group demands polls."""
         self._consumer.pause(self._consumer.assignment())
-        self._paused = True
+        self.paused = True
         message = self._consumer.poll(0)
         if message is not None:  # a partition that was assigned in this very poll
             self._take([message])

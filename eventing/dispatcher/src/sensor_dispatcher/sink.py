@@ -51,7 +51,7 @@ class DeadLetters:
             }
         )
 
-    async def put(self, event: CloudEvent, failure: Failure) -> None:
+    async def put(self, event: CloudEvent, failure: Failure, on_retry: Callable[[], None]) -> None:
         """Returns when all in-sync replicas have the dead letter."""
         letter = dead_letter(event, failure)
         tries = 0
@@ -60,6 +60,7 @@ class DeadLetters:
             if error.code() == KafkaError.MSG_SIZE_TOO_LARGE:
                 # Without the answer's words it is hardly larger than its record was.
                 letter = dead_letter(event, Failure(failure.destination, failure.status, b""))
+            on_retry()
             await self._sleep(_PAUSES[min(tries, len(_PAUSES) - 1)])
             tries += 1
 

@@ -84,7 +84,7 @@ class Source:
                 status=failure.status,
                 reason=failure.data[:200].decode("utf-8", errors="replace"),
             )
-            await self._route.dead_letters.put(event, failure)
+            await self._route.dead_letters.put(event, failure, self.tally.retry)
             self.tally.bury()
         self.tally.end()
         self.consumer.finish(prefix, record.offset)
