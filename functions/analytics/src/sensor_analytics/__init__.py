@@ -1,0 +1,1 @@
+"""Analytics: windows per device in Redis, trends, sudden changes and region summaries by MQTT."""

@@ -1,0 +1,122 @@
+"""Devices and their minutes in Redis, read in one command and written by compare-and-set."""
+
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import cast
+
+from redis.asyncio import Redis
+
+from sensor_analytics.domain.layout import TOKEN_BYTES, VERSION
+
+MinuteKey = tuple[str, int]
+"""A device and one of its minutes, counted since the epoch."""
+
+_SPARE_MS = 120_000
+_DEVICES_PER_SCRIPT = 500  # bounds how long one script holds Redis up
+
+# For each device: its key and the keys of its minutes; the token that its record began with
+# when it was read, the new record, the number of minutes and their new records.
+_SAVE = """
+local lost, key, arg = {}, 1, 2
+while key <= #KEYS do
+  local minutes = tonumber(ARGV[arg + 2])
+  if redis.call('GETRANGE', KEYS[key], 0, 7) == ARGV[arg] then
+    redis.call('SET', KEYS[key], ARGV[arg + 1], 'PX', ARGV[1])
+    for i = 1, minutes do
+      redis.call('SET', KEYS[key + i], ARGV[arg + 2 + i], 'PX', ARGV[1])
+    end
+  else
+    lost[#lost + 1] = ARGV[arg + 3 + minutes]
+  end
+  key, arg = key + 1 + minutes, arg + 4 + minutes
+end
+return lost
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """The new state of one device.
+
+    Attributes:
+        device_id: whose.
+        before: its record as it was read, None when there was none.
+        record: its new record; the token is set by `save`.
+        minutes: the records of the minutes that have changed.
+    """
+
+    device_id: str
+    before: bytes | None
+    record: bytes
+    minutes: Sequence[tuple[int, bytes]]
+
+
+class DeviceStore:
+    """What analytics remembers of each device, for as long as a trend looks back.
+
+    A device's record and all its minutes change together, and only if nobody has changed the
+    device since it was read: each write replaces the record's token by one that never was
+    there before.
+
+    Args:
+        redis: answers bytes.
+        prefix: begin of all keys.
+        window: minutes that a trend looks back.
+    """
+
+    def __init__(self, redis: Redis, prefix: str, window: int):
+        self._redis = redis
+        self._prefix = f"{prefix}:{VERSION}:"
+        self._ttl_ms = window * 60_000 + _SPARE_MS
+        self._script = redis.register_script(_SAVE)
+
+    async def load(
+        self, devices: Sequence[str], minutes: Sequence[MinuteKey]
+    ) -> tuple[list[bytes | None], list[bytes | None]]:
+        """Returns the records of devices and of minutes, all as they are at one moment.
+
+        Raises:
+            RedisError, OSError: when Redis does not answer.
+        """
+        keys = [self._device_key(device) for device in devices]
+        keys += [self._minute_key(device, minute) for device, minute in minutes]
+        # The client's type allows for text too; it is opened without decoding.
+        records = cast("list[bytes | None]", await self._redis.mget(keys) if keys else [])
+        return records[: len(devices)], records[len(devices) :]
+
+    async def save(self, changes: Sequence[Change]) -> set[str]:
+        """Writes each device unless somebody else has changed it since it was read.
+
+        Returns:
+            The devices that were not written.
+
+        Raises:
+            RedisError, OSError: when Redis does not answer; some devices may be written.
+        """
+        lost: set[str] = set()
+        for at in range(0, len(changes), _DEVICES_PER_SCRIPT):
+            lost |= await self._save(changes[at : at + _DEVICES_PER_SCRIPT])
+        return lost
+
+    async def _save(self, changes: Sequence[Change]) -> set[str]:
+        token = secrets.token_bytes(TOKEN_BYTES)
+        keys: list[str] = []
+        args: list[bytes | str | int] = [self._ttl_ms]
+        for change in changes:
+            keys.append(self._device_key(change.device_id))
+            keys += [self._minute_key(change.device_id, minute) for minute, _ in change.minutes]
+            args.append((change.before or b"")[:TOKEN_BYTES])
+            args.append(token + change.record[TOKEN_BYTES:])
+            args.append(len(change.minutes))
+            args += [record for _, record in change.minutes]
+            args.append(change.device_id)
+        lost: list[bytes] = await self._script(keys, args)
+        return {device.decode() for device in lost}
+
+    def _device_key(self, device: str) -> str:
+        return self._prefix + device
+
+    def _minute_key(self, device: str, minute: int) -> str:
+        # A colon may be part of an id, a slash never is.
+        return f"{self._prefix}{device}/{minute}"
