@@ -1,5 +1,7 @@
 """The ledger's arithmetic, across restarts, and its twin in ClickHouse."""
 
+import subprocess
+import sys
 from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sensor_producer.account import Account, read_ledger
-from sensor_producer.checksum import scramble
+from sensor_producer.checksum import CHECKSUM_SQL, scramble
 from sensor_producer.faults import Fault
 from sensor_producer.fleet import Readings
 from sensor_producer.ledger import Ledger
@@ -47,6 +49,22 @@ def test_the_hash_is_clickhouses(timestamps: list[int]) -> None:
     known = {0: 4761183170873013810, 1: 10577349846663553072, 1764000000123: 10806970747844114482}
     assert scramble(np.array([*known])).tolist() == [*known.values()]
     assert scramble(np.array(timestamps)).tolist() == [int_hash_64(one) for one in timestamps]
+
+
+@pytest.mark.integration
+def test_clickhouse_computes_the_same_checksum() -> None:
+    """The engine itself, in a process of its own: one of its kind is allowed per process."""
+    timestamps = np.arange(NOW, NOW + 5_000, 7, dtype=np.int64)
+    query = f"""
+        SELECT {CHECKSUM_SQL} FROM (
+            SELECT fromUnixTimestamp64Milli(toInt64({NOW} + number * 7), 'UTC') AS timestamp
+            FROM numbers({len(timestamps)}))
+    """  # noqa: S608 - numbers of our own
+    program = "import chdb, sys; print(chdb.query(sys.argv[1], 'TSV'))"
+    answer = subprocess.run(
+        [sys.executable, "-c", program, query], capture_output=True, text=True, check=True
+    )
+    assert int(answer.stdout) == int(scramble(timestamps).sum(dtype=np.uint64))
 
 
 Batch = list[tuple[int, int, int]]  # device, minutes before NOW, fault

@@ -58,3 +58,10 @@ def test_the_endpoint_answers_metrics_and_health(ready: bool) -> None:
         assert answer(port, "/else")[0] == 404
     with pytest.raises(ConnectionRefusedError):
         answer(port, "/metrics")
+
+
+def test_a_taken_port_is_reported_with_the_variable_that_changes_it() -> None:
+    with serve(ServerSettings(port=0), alive=fixed(True), ready=fixed(True)) as port:
+        again = serve(ServerSettings(port=port), alive=fixed(True), ready=fixed(True))
+        with pytest.raises(OSError, match=rf"127.0.0.1:{port} \(TWINUP_SERVER_PORT\)"):
+            again.__enter__()

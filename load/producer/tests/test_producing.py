@@ -374,6 +374,13 @@ def test_it_waits_for_its_topic(kafka_broker: str, start: Start) -> None:
     assert running.line("stopped")["acknowledged"] >= 100
 
 
+def test_it_can_be_stopped_before_kafka_is_there(start: Start) -> None:
+    running = start("none", f"127.0.0.1:{free_port()}")
+    running.line("waiting for Kafka")
+    assert running.end() == 0
+    running.line("stopped before the topic was there")
+
+
 def test_a_mistake_in_the_settings_ends_it_with_one_message(start: Start, topic: str) -> None:
     running = start(topic, TWINUP_PRODUCER_DEVICE_COUNT="none")
     assert running.process.wait(30) == 1

@@ -18,7 +18,7 @@ def serve(
     """Answers in a thread of its own while the context lasts; yields the port.
 
     Raises:
-        OSError: when the port is taken.
+        OSError: when the port is taken; the message names the variable that changes it.
     """
     checks = {"/health/liveness": alive, "/health/readiness": ready}
 
@@ -45,7 +45,11 @@ def serve(
         def log_message(self, *_args: object) -> None:
             """Scrapes are no news."""
 
-    server = ThreadingHTTPServer((settings.host, settings.port), Handler)
+    try:
+        server = ThreadingHTTPServer((settings.host, settings.port), Handler)
+    except OSError as error:
+        where = f"{settings.host}:{settings.port} (TWINUP_SERVER_PORT): {error.strerror}"
+        raise OSError(error.errno, where) from error
     server.daemon_threads = True
     thread = threading.Thread(target=server.serve_forever, name="endpoint", daemon=True)
     thread.start()

@@ -27,6 +27,7 @@ from sensor_shared.runtime.settings import SettingsError
 from sensor_shared.telemetry.logs import configure, logger
 
 _METADATA_S = 2.0
+_METADATA_PAUSE_S = 0.5
 
 
 def main() -> int:
@@ -41,7 +42,10 @@ def main() -> int:
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    return produce(config, stop)
+    try:
+        return produce(config, stop)
+    except OSError as error:
+        sys.exit(f"producer: {error}")
 
 
 def produce(config: ProducerConfig, stop: threading.Event) -> int:
@@ -49,39 +53,26 @@ def produce(config: ProducerConfig, stop: threading.Event) -> int:
 
     Returns:
         0, or 1 when readings were left unacknowledged.
+
+    Raises:
+        OSError: when the port is taken, or the ledger's folder cannot be written.
     """
     settings, log = config.producer, logger()
-    partitions = _wait_for_topic(config, stop)
-    if not partitions:
-        log.info("stopped before the topic was there", topic=config.kafka.topic)
-        return 0
-    run = new_id()
-    dice = Dice(settings.seed, settings.device_count)
-    devices = make_devices(settings.device_count, settings.seed)
-    simulator = Simulator(
-        Fleet(devices, dice, settings.produce_interval, config.faults),
-        Delivery(dice, config.faults),
-        RecordMaker(
-            devices,
-            form=settings.format,
-            partitions=partitions,
-            source=f"urn:twinup:producer:{run}",
-            batch_size=settings.batch_size,
-            clock=partial(datetime.now, UTC),
-        ),
-        Publisher(
-            config.kafka.topic,
-            partial(
-                connect,
-                config.kafka.brokers,
-                linger=settings.linger,
-                queue_records=settings.queue_records,
-            ),
-        ),
-        _open_ledger(config, run, devices.ids),
-        collect=settings.collect,
-    )
-    with serve(config.server, simulator.alive, simulator.ready) as port:
+    simulator: Simulator | None = None  # until Kafka has the topic
+
+    def alive() -> bool:
+        return simulator is None or simulator.alive()
+
+    def ready() -> bool:
+        return simulator is not None and simulator.ready()
+
+    with serve(config.server, alive, ready) as port:
+        partitions = _wait_for_topic(config, stop)
+        if not partitions:
+            log.info("stopped before the topic was there", topic=config.kafka.topic)
+            return 0
+        run = new_id()
+        simulator = _make_simulator(config, run, partitions)
         log.info(
             "producing",
             run=run,
@@ -108,12 +99,41 @@ def _wait_for_topic(config: ProducerConfig, stop: threading.Event) -> int:
             partitions = count_partitions(client, config.kafka.topic, _METADATA_S)
         except KafkaException as error:
             log.warning("waiting for Kafka", error=str(error))
-            continue
-        if partitions:
-            return partitions
-        log.warning("waiting for the topic")
-        stop.wait(0.5)
+        else:
+            if partitions:
+                return partitions
+            log.warning("waiting for the topic")
+        stop.wait(_METADATA_PAUSE_S)
     return 0
+
+
+def _make_simulator(config: ProducerConfig, run: str, partitions: int) -> Simulator:
+    settings = config.producer
+    dice = Dice(settings.seed, settings.device_count)
+    devices = make_devices(settings.device_count, settings.seed)
+    return Simulator(
+        Fleet(devices, dice, settings.produce_interval, config.faults),
+        Delivery(dice, config.faults),
+        RecordMaker(
+            devices,
+            form=settings.format,
+            partitions=partitions,
+            source=f"urn:twinup:producer:{run}",
+            batch_size=settings.batch_size,
+            clock=partial(datetime.now, UTC),
+        ),
+        Publisher(
+            config.kafka.topic,
+            partial(
+                connect,
+                config.kafka.brokers,
+                linger=settings.linger,
+                queue_records=settings.queue_records,
+            ),
+        ),
+        _open_ledger(config, run, devices.ids),
+        collect=settings.collect,
+    )
 
 
 def _open_ledger(config: ProducerConfig, run: str, device_ids: tuple[str, ...]) -> Ledger | None:

@@ -1,5 +1,6 @@
 """Kafka: every record is delivered, however long it takes, and its delivery is reported."""
 
+import logging
 import math
 import time
 from collections import deque
@@ -171,7 +172,6 @@ class Publisher:
 
 def connect(brokers: str, *, linger: float, queue_records: int) -> Producer:
     """Returns a client that never gives up on a record by itself; `linger` in seconds."""
-    log = logger(brokers=brokers)
     return Producer(
         {
             "bootstrap.servers": brokers,
@@ -183,8 +183,8 @@ def connect(brokers: str, *, linger: float, queue_records: int) -> Producer:
             "queue.buffering.max.messages": queue_records,
             "reconnect.backoff.max.ms": 1_000,
             "socket.nagle.disable": True,
-            "error_cb": lambda error: log.warning("kafka", error=str(error)),
-        }
+        },
+        logger=logging.getLogger("kafka"),
     )
 
 
