@@ -93,6 +93,12 @@ def _parser() -> argparse.ArgumentParser:
         type=Path,
         help=f"file with the password; without it {PASSWORD_VARIABLE} must be set",
     )
+    parser.add_argument(
+        "--stop-timeout",
+        type=int,
+        default=ServerSettings.model_fields["stop_timeout"].default,
+        help="seconds that running queries may still take at the end",
+    )
     parser.add_argument("--max-memory", type=int, help="bytes that queries may take together")
     parser.add_argument(
         "--log-level", choices=["debug", "info", "warning", "error"], default="warning"
@@ -119,6 +125,7 @@ def _settings(given: argparse.Namespace, environ: Mapping[str, str]) -> ServerSe
         user=given.user,
         password=SecretStr(password),
         engine=engine,
+        stop_timeout=given.stop_timeout,
     )
 
 

@@ -4,12 +4,19 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from sensor_local.clickhouse import blocks, errors
-from sensor_local.clickhouse.connection import Connection, Insert, Stream, Summary, quote
+from sensor_local.clickhouse.connection import (
+    Connection,
+    Insert,
+    Stream,
+    Summary,
+    quote,
+    quote_name,
+)
 from sensor_local.clickhouse.engine import LABEL, Engine, Lease
 from sensor_local.clickhouse.errors import ServerError
-from sensor_local.clickhouse.protocol import Request
+from sensor_local.clickhouse.protocol import Request, Table
 from sensor_local.clickhouse.running import Query
-from sensor_local.clickhouse.statement import Statement
+from sensor_local.clickhouse.statement import Statement, parse
 
 DEFAULT_FORMAT = "TabSeparated"
 
@@ -111,6 +118,8 @@ def begin(
 def _begin(lease: Lease, request: Request, statement: Statement, *, complete: bool) -> Execution:
     connection = lease.connection
     connection.prepare(request.database, request.settings)
+    for table in request.tables:
+        _create(connection, table)
     if request.readonly and not connection.readonly and not statement.reads:
         raise ServerError(
             errors.READONLY,
@@ -132,7 +141,9 @@ def _begin(lease: Lease, request: Request, statement: Statement, *, complete: bo
         connection.forget_database()
     if execution.more is None:
         lease.release(
-            reusable=not statement.changes_connection and request.settings.get("readonly") is None
+            reusable=not statement.changes_connection
+            and not request.tables
+            and request.settings.get("readonly") is None
         )
     return execution
 
@@ -170,6 +181,15 @@ def _insert(lease: Lease, request: Request, statement: Statement, *, complete: b
         execution.finish_insert()
         lease.release(reusable=not request.parameters)
     return execution
+
+
+def _create(connection: Connection, table: Table) -> None:
+    name = quote_name(table.name)
+    create = parse(f"CREATE TEMPORARY TABLE {name} ({table.structure})".encode())
+    connection.query(create.sql, DEFAULT_FORMAT, {})
+    insert = connection.insert(f"INSERT INTO {name}".encode(), table.format)
+    insert.append(table.data)
+    insert.finish()
 
 
 def _by_label(statement: Statement, label_of: Callable[[str], str]) -> Statement:

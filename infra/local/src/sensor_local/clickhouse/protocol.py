@@ -43,6 +43,16 @@ class Form:
 
 
 @dataclass(frozen=True, slots=True)
+class Table:
+    """A table that a request brings along; structure as in CREATE TABLE, data in the format."""
+
+    name: str
+    structure: str
+    format: str
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class Credentials:
     """Who a request says it is from."""
 
@@ -59,6 +69,7 @@ class Request:
         parameters: values of `{name:Type}` in the statement, escaped as in TabSeparated.
         settings: for the engine, for this statement only.
         readonly: the statement must not change anything (GET).
+        tables: those that exist for this statement only.
         whole: the answer must not start before the query has ended.
     """
 
@@ -70,6 +81,7 @@ class Request:
     close_session: bool
     parameters: dict[str, str]
     settings: dict[str, str]
+    tables: list[Table]
     readonly: bool
     whole: bool
     compress: bool
@@ -123,8 +135,19 @@ def arguments(query_string: bytes) -> dict[str, str]:
     return dict(pairs)
 
 
-def request(method: str, arguments: Mapping[str, str], headers: Mapping[bytes, bytes]) -> Request:
+def request(
+    method: str,
+    arguments: Mapping[str, str],
+    headers: Mapping[bytes, bytes],
+    files: Mapping[str, bytes] | None = None,
+) -> Request:
     """Makes sense of a request whose sender is known.
+
+    Args:
+        method: POST, or one that must change nothing.
+        arguments: of the query string and the form.
+        headers: names in small letters.
+        files: of the form, by name.
 
     Raises:
         ServerError: when it asks for what cannot be, or is not supported.
@@ -135,11 +158,12 @@ def request(method: str, arguments: Mapping[str, str], headers: Mapping[bytes, b
             "compress and decompress (ClickHouse's own block format) are not supported, use "
             "Content-Encoding and enable_http_compression. (NOT_IMPLEMENTED)",
         )
+    tables, of_tables = _tables(files or {}, arguments)
     parameters, settings = {}, {}
     for name, value in arguments.items():
         if name.startswith("param_"):
             parameters[_name(name.removeprefix("param_"))] = value
-        elif name not in _NOT_FOR_ENGINE:
+        elif name not in _NOT_FOR_ENGINE and name not in of_tables:
             settings[_name(name)] = value
     # As the real server: GET implies readonly, which a request may make stricter, not looser.
     readonly = method != "POST" or settings.get("readonly") == "2"
@@ -162,6 +186,7 @@ def request(method: str, arguments: Mapping[str, str], headers: Mapping[bytes, b
         close_session=flag("close_session"),
         parameters=parameters,
         settings=settings,
+        tables=tables,
         readonly=readonly,
         whole=flag("wait_end_of_query") or flag("http_wait_end_of_query"),
         compress=flag("enable_http_compression", "0"),
@@ -190,6 +215,28 @@ def form(content_type: str, body: bytes) -> Form:
         else:
             files[name] = payload
     return Form(fields, files)
+
+
+def _tables(
+    files: Mapping[str, bytes], arguments: Mapping[str, str]
+) -> tuple[list[Table], set[str]]:
+    """Returns the tables, and the names of the arguments that describe them."""
+    tables, used = [], set[str]()
+    for name, data in files.items():
+        structure = arguments.get(f"{name}_structure")
+        if structure is None:
+            types = arguments.get(f"{name}_types")
+            if types is None:
+                raise ServerError(
+                    errors.BAD_ARGUMENTS,
+                    f"Neither structure nor types of the external table '{name}' are given. "
+                    "(BAD_ARGUMENTS)",
+                )
+            columns = enumerate(types.split(","), 1)
+            structure = ", ".join(f"_{number} {of_type}" for number, of_type in columns)
+        tables.append(Table(name, structure, arguments.get(f"{name}_format", "TabSeparated"), data))
+        used |= {f"{name}_structure", f"{name}_types", f"{name}_format"}
+    return tables, used
 
 
 def _parts(message: Message) -> Iterable[Message]:

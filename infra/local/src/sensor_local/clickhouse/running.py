@@ -28,9 +28,6 @@ class RunningQueries:
         self._limit = limit
         self._queries: dict[str, Query] = {}
 
-    def __len__(self) -> int:
-        return len(self._queries)
-
     @contextmanager
     def add(self, query_id: str | None) -> Iterator[Query]:
         """Counts a query in while it runs; one without an id is given one.

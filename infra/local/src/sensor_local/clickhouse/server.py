@@ -61,8 +61,7 @@ class ClickHouseApp:
 
     def stop(self) -> None:
         """Ends what still runs and waits for the workers."""
-        if len(self._running):
-            self._engine.kill()
+        self._engine.kill()
         self._workers.shutdown(wait=True)
         self._killer.shutdown(wait=True)
 
@@ -78,9 +77,6 @@ class ClickHouseApp:
             await answer.text(200, _OK)
             return
         try:
-            if len(scope["query_string"]) > self._settings.max_uri_bytes:
-                await answer.text(414, b"The URL is too long.\n")
-                return
             arguments = protocol.arguments(scope["query_string"])
             if path not in {"/", "/query"}:
                 await answer.text(404, _no_such_path(path))
@@ -122,11 +118,13 @@ class ClickHouseApp:
         settings = self._settings
         codec = encoding.decoder(headers.get(b"content-encoding", b"").decode("latin-1"))
         body = Body(receive, codec, settings.max_body_bytes)
+        files: dict[str, bytes] = {}
         content_type = headers.get(b"content-type", b"").decode("latin-1")
         if content_type.startswith("multipart/form-data"):
             form = protocol.form(content_type, await self._read_query(body, b""))
             arguments = {**arguments, **form.fields}
-        request = protocol.request(method, arguments, headers)
+            files = form.files
+        request = protocol.request(method, arguments, headers, files)
         text = await body.read(PIECE)
         if request.query:
             text = request.query + b"\n" + text

@@ -39,9 +39,8 @@ class ServerSettings(BaseModel):
     """Threads that run queries; the engine adds its own."""
     max_concurrent_queries: Annotated[int, Field(gt=0)] = 100
     max_sessions: Annotated[int, Field(gt=0)] = 200
-    max_uri_bytes: Annotated[int, Field(gt=0)] = MIB
     max_head_bytes: Annotated[int, Field(gt=0)] = 2 * MIB
-    """Request line and headers together."""
+    """Request line and headers together; the line alone must be shorter than 64 KiB."""
     max_query_bytes: Annotated[int, Field(gt=0)] = 16 * MIB
     """A statement that is no insert, or a multipart form."""
     max_body_bytes: Annotated[int, Field(gt=0)] = 4096 * MIB

@@ -7,6 +7,7 @@ what they hide, and a few words outside of brackets are looked for.
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import NoReturn
 
 from sensor_local.clickhouse import errors
 from sensor_local.clickhouse.errors import ServerError
@@ -15,6 +16,7 @@ _TOKEN = re.compile(
     rb"""
       (?P<space> \s+ | --[^\n]* | \#[\ !][^\n]* | /\*.*?\*/ )
     | (?P<quoted> '(?:[^'\\]|\\.|'')*' | "(?:[^"\\]|\\.|"")*" | `(?:[^`\\]|\\.|``)*`
+                | \{\s*\w+\s*:[^{}]*\}  # a parameter
                 | \$(?P<tag>\w*)\$.*?\$(?P=tag)\$ )
     | (?P<word> [A-Za-z_0-9][\w$]* )
     | (?P<other> . )
@@ -75,7 +77,8 @@ def parse(text: bytes) -> Statement:
     """Finds out what kind of statement the text is.
 
     Raises:
-        ServerError: when there are several statements, which HTTP does not take.
+        ServerError: when there are several statements, or one that reads or writes a file where
+            the server runs: HTTP takes neither.
     """
     found = _FIRST_WORD.match(text)
     keyword = (found[1] or b"").upper() if found else b""
@@ -83,6 +86,8 @@ def parse(text: bytes) -> Statement:
         return _parse_insert(text)
     if b";" in text.rstrip().rstrip(b";"):
         _refuse_several(text)
+    if b"outfile" in text.lower() and any(token == b"OUTFILE" for token, _ in _tokens(text)):
+        _refuse_file("INTO OUTFILE")
     return Statement(text, keyword, _trailing_format(text))
 
 
@@ -124,7 +129,9 @@ def _parse_insert(text: bytes) -> Statement:
         if token not in {b"INTO", b"TABLE", b"FUNCTION"}:
             break
     for token, match in tokens:
-        if token in {b"SELECT", b"WITH", b"FROM"}:
+        if token == b"FROM":
+            _refuse_file("FROM INFILE")
+        if token in {b"SELECT", b"WITH"}:
             _refuse_several(text)
             return Statement(text, b"INSERT")
         if token == b"VALUES":
@@ -152,6 +159,12 @@ def _trailing_format(text: bytes) -> str | None:
             name = match[0].decode()
         before = token
     return name
+
+
+def _refuse_file(clause: str) -> NoReturn:
+    raise ServerError(
+        errors.NOT_IMPLEMENTED, f"{clause} is not supported over HTTP. (NOT_IMPLEMENTED)"
+    )
 
 
 def _refuse_several(text: bytes) -> None:
