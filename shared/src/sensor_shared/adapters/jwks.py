@@ -19,6 +19,10 @@ _MAX_BYTES = 64 * 1024
 _RETRY_SECONDS = 1.0
 
 
+class KeysAwayError(Exception):
+    """The issuer's keys are not known yet: nobody can tell a good token from a bad one."""
+
+
 class JwksSettings(Section):
     """Section JWKS: where the issuer's public keys are, and how often they are looked at."""
 
@@ -64,11 +68,17 @@ class RemoteKeys:
             await self._session.close()
 
     async def get(self, kid: str) -> Ed25519PublicKey | None:
-        """Returns the key of that id; looks once more at the issuer for one not yet known."""
+        """Returns the key of that id; looks once more at the issuer for one not yet known.
+
+        Raises:
+            KeysAwayError: when the issuer has not answered yet.
+        """
         if kid not in self._keys and self._may_look():
             async with self._lock:
                 if kid not in self._keys and self._may_look():
                     await self._fetch()
+        if not self._keys:
+            raise KeysAwayError("the token issuer has not answered yet")
         return self._keys.get(kid)
 
     def _may_look(self) -> bool:

@@ -9,6 +9,7 @@ from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 
 from sensor_shared.adapters.database import DatabaseAwayError
+from sensor_shared.adapters.jwks import KeysAwayError
 from sensor_shared.runtime.responses import PROBLEM, problem
 from sensor_shared.telemetry.logs import logger
 
@@ -55,6 +56,7 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(DatabaseAwayError, _away)
+    app.add_exception_handler(KeysAwayError, _away)
     app.add_exception_handler(Exception, _failed)
 
 
@@ -79,8 +81,8 @@ async def _invalid(_request: Request, error: Exception) -> Response:
 
 
 async def _away(_request: Request, error: Exception) -> Response:
-    logger().warning("database away", error=str(error))
-    return answer(503, "the database does not answer now", {"Retry-After": "1"})
+    logger().warning("part away", error=str(error))
+    return answer(503, "a part that is needed does not answer now", {"Retry-After": "1"})
 
 
 async def _failed(_request: Request, _error: Exception) -> Response:

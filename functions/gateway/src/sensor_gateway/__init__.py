@@ -1,0 +1,1 @@
+"""REST over what is stored: devices, their latest metrics, their history."""

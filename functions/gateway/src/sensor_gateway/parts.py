@@ -1,0 +1,81 @@
+"""Which of the parts behind the gateway answer, looked at in the background."""
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable
+
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from sensor_shared.adapters.database import Database, DatabaseAwayError
+from sensor_shared.telemetry.logs import logger
+
+_SECONDS = 2.0
+
+
+class Parts:
+    """Asks Redis and ClickHouse every two seconds, so that health costs a stranger's call nothing.
+
+    Args:
+        redis: of the latest values.
+        database: of the facts.
+        keys_known: tells whether tokens can be checked.
+    """
+
+    def __init__(self, redis: Redis, database: Database, keys_known: Callable[[], bool]):
+        self._redis = redis
+        self._database = database
+        self._keys_known = keys_known
+        self._task: asyncio.Task[None] | None = None
+        self._log = logger(part="health")
+        self.redis = False
+        self.clickhouse = False
+
+    @property
+    def keys(self) -> bool:
+        """True when tokens can be checked."""
+        return self._keys_known()
+
+    @property
+    def serving(self) -> bool:
+        """True when at least something can be answered."""
+        return self.keys and (self.redis or self.clickhouse)
+
+    @property
+    def complete(self) -> bool:
+        """True when nothing is away."""
+        return self.keys and self.redis and self.clickhouse
+
+    def start(self) -> None:
+        """Begins to ask; must be called in a running event loop."""
+        self._task = asyncio.create_task(self._run(), name="parts")
+
+    async def stop(self) -> None:
+        """Ends asking."""
+        if self._task is not None:
+            self._task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._task
+
+    async def _run(self) -> None:
+        while True:
+            redis, clickhouse = await asyncio.gather(
+                _answers(self._ping()),
+                _answers(self._database.rows("SELECT 1")),
+            )
+            if (redis, clickhouse) != (self.redis, self.clickhouse):
+                self._log.warning("parts changed", redis=redis, clickhouse=clickhouse)
+            self.redis, self.clickhouse = redis, clickhouse
+            await asyncio.sleep(_SECONDS)
+
+    async def _ping(self) -> None:
+        await self._redis.echo("")
+
+
+async def _answers(question: Awaitable[object]) -> bool:
+    try:
+        async with asyncio.timeout(_SECONDS):
+            await question
+    except (RedisError, DatabaseAwayError, OSError):
+        return False
+    return True

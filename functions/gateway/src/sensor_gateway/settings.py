@@ -1,0 +1,44 @@
+"""What the gateway is told."""
+
+from typing import Annotated
+
+from pydantic import Field
+
+from sensor_shared.adapters.clickhouse import ClickHouseSettings
+from sensor_shared.adapters.jwks import JwksSettings
+from sensor_shared.adapters.redis import RedisSettings
+from sensor_shared.runtime.settings import Section, ServerSettings, Settings
+from sensor_shared.telemetry.logs import LoggerSettings
+
+Positive = Annotated[int, Field(gt=0)]
+
+
+class ListenSettings(ServerSettings):
+    """Section SERVER; nothing is sent to the gateway but questions."""
+
+    port: Annotated[int, Field(ge=0, le=65_535)] = 8081
+    max_body_bytes: Positive = 16 * 1024
+
+
+class ReadSettings(Section):
+    """Section GATEWAY."""
+
+    issuer: str = "twinup-auth"
+    audience: str = "twinup"
+    query_seconds: Positive = 5
+    """After that ClickHouse cancels a query."""
+    query_rows: Positive = 50_000_000
+    """Rows that one query may read."""
+    max_span_days: Positive = 31
+    """Between `from` and `to` of a history."""
+
+
+class GatewaySettings(Settings):
+    """All of it."""
+
+    gateway: ReadSettings = ReadSettings()
+    jwks: JwksSettings = JwksSettings()
+    server: ListenSettings = ListenSettings()
+    clickhouse: ClickHouseSettings = ClickHouseSettings()
+    redis: RedisSettings = RedisSettings()
+    logger: LoggerSettings = LoggerSettings()
