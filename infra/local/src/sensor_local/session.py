@@ -69,6 +69,7 @@ class Session:
             self.run,
             chosen,
             credentials.load_or_make(self.run, self.environ),
+            self.environ,
             since_ms=time.time_ns() // 1_000_000,
         )
         processes = table.processes(self.only)

@@ -97,22 +97,28 @@ class Supervisor:
         Raises:
             StartError: when a process ends or is not ready in time; nothing runs then.
         """
+        for child in self.children.values():
+            child.task = asyncio.create_task(self._keep(child), name=child.process.name)
+        self._house = asyncio.create_task(self._keep_house(), name="housekeeping")
+        ready = asyncio.create_task(self._until_all_ready(), name="all ready")
+        pending: set[asyncio.Task[None]] = {
+            ready,
+            *(child.task for child in self.children.values() if child.task),
+        }
         try:
-            for child in self.children.values():
-                child.task = asyncio.create_task(self._keep(child), name=child.process.name)
-            self._house = asyncio.create_task(self._keep_house(), name="housekeeping")
-            ready = asyncio.gather(*(child.ready.wait() for child in self.children.values()))
-            tasks = [child.task for child in self.children.values() if child.task]
-            pending: set[asyncio.Future[object]] = {ready, *tasks}  # type: ignore[arg-type]
             while not ready.done():
                 ended, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
-                for task in ended - {ready}:
+                for task in ended:
                     task.result()  # raises what it failed with
             self._all_ready = True
         except BaseException:
             ready.cancel()
             await self.stop()
             raise
+
+    async def _until_all_ready(self) -> None:
+        for child in self.children.values():
+            await child.ready.wait()
 
     async def stop(self, *names: str, grace: float | None = None) -> None:
         """Stops the named processes, or all, each after those that depend on it."""
@@ -230,6 +236,8 @@ class Supervisor:
             except TimeoutError:
                 self._tell(f"{name}: did not end by itself; killed")
         self._signal(child, signal.SIGKILL)  # and what it may have started
+        if child.handle:
+            await child.handle.wait()
         child.task.cancel()
         await asyncio.gather(child.task, return_exceptions=True)
         if child.state not in (State.DONE, State.FAILED):

@@ -17,6 +17,7 @@ from sensor_local.process import Process
 from sensor_local.supervisor import Supervisor
 
 DATABASE = "twinup"
+_RECIPIENTS = "TWINUP_SMTP_RECIPIENTS"
 _HTTP_FUNCTIONS: Mapping[str, str] = {
     "consumer": "consumer",
     "analytics": "analytics",
@@ -42,6 +43,7 @@ class System:
     run: RunFolder
     port: Mapping[str, int]
     credentials: Credentials
+    environ: Mapping[str, str]
     since_ms: int
     """Begin of this run, epoch ms."""
 
@@ -158,6 +160,9 @@ class System:
                 "TWINUP_GRPC_HOST": "127.0.0.1",
                 "TWINUP_GRPC_PORT": str(self.port["alerts_grpc"]),
                 "TWINUP_GRPC_TOKEN": token,
+                # The mail sink speaks plain SMTP and takes mails to everybody.
+                "TWINUP_SMTP_SECURITY": "none",
+                "TWINUP_SMTP_RECIPIENTS": self.environ.get(_RECIPIENTS, "operator@example.com"),
             },
             "auth": {
                 "TWINUP_AUTH_SIGNING_KEY_FILE": str(self.credentials.signing_key_file),
