@@ -4,7 +4,6 @@ import asyncio
 import io
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +18,8 @@ from sensor_auth.settings import AuthSettings, PasswordSettings
 from sensor_shared.adapters.clickhouse import ClickHouseSettings
 from sensor_shared.adapters.database import Database
 from sensor_shared.contracts.access import Role
-from sensor_shared.testing import rest
-from sensor_shared.testing.line import Line
+from sensor_shared.testing import parts, rest
+from sensor_shared.testing.parts import Lines
 
 ADMIN_PASSWORD = "the first admin's own"
 PASSWORD = "a password of theirs"
@@ -49,41 +48,15 @@ def key_file(tmp_path: Path, key: Ed25519PrivateKey) -> Path:
     return path
 
 
-@dataclass
-class Parts:
-    """The parts behind lines that a test can cut, and the settings that lead to them."""
-
-    redis: Line
-    clickhouse: Line
-    sections: dict[str, Any]
-
-    def settings(self, key_file: Path, **policy: Any) -> AuthSettings:
-        auth = {"signing_key_file": key_file, "admin_password": ADMIN_PASSWORD, **policy}
-        return AuthSettings.model_validate({**self.sections, "auth": auth})
-
-
 @pytest.fixture
-async def parts(redis_server: Any, clickhouse_server: Any) -> AsyncIterator[Parts]:
-    redis = Line(redis_server.host, redis_server.port)
-    clickhouse = Line(clickhouse_server.host, clickhouse_server.port)
-    await redis.mend()
-    await clickhouse.mend()
-    sections = {
-        "passwords": CHEAP,
-        "redis": {
-            "port": redis.port,
-            "db": await rest.empty_database(redis_server.host, redis_server.port),
-        },
-        "clickhouse": {
-            "port": clickhouse.port,
-            "user": clickhouse_server.user,
-            "password": clickhouse_server.password,
-            "database": clickhouse_server.database(),
-        },
-    }
-    yield Parts(redis, clickhouse, sections)
-    await redis.cut()
-    await clickhouse.cut()
+async def lines(redis_server: Any, clickhouse_server: Any) -> AsyncIterator[Lines]:
+    async with parts.lines(redis_server, clickhouse_server) as made:
+        yield made
+
+
+def settings_of(lines: Lines, key_file: Path, **policy: Any) -> AuthSettings:
+    auth = {"signing_key_file": key_file, "admin_password": ADMIN_PASSWORD, **policy}
+    return AuthSettings.model_validate({**lines.sections, "passwords": CHEAP, "auth": auth})
 
 
 @asynccontextmanager
@@ -97,17 +70,17 @@ async def running(settings: AuthSettings, shown_on: io.StringIO | None = None) -
 
 
 @pytest.fixture
-async def auth(parts: Parts, key_file: Path) -> AsyncIterator[Auth]:
-    async with running(parts.settings(key_file)) as function:
+async def auth(lines: Lines, key_file: Path) -> AsyncIterator[Auth]:
+    async with running(settings_of(lines, key_file)) as function:
         await until(function.ready)
-        await add_users(parts)
+        await add_users(lines)
         yield function
 
 
-async def add_users(parts: Parts) -> None:
+async def add_users(lines: Lines) -> None:
     """Adds a user of each other role, named like it, and one who is disabled."""
     passwords = Passwords(CHEAP)
-    database = Database(ClickHouseSettings.model_validate(parts.sections["clickhouse"]))
+    database = Database(ClickHouseSettings.model_validate(lines.sections["clickhouse"]))
     users = [(role, role, False) for role in ("user", "readonly")] + [("gone", "user", True)]
     for name, role, disabled in users:
         row = {

@@ -12,8 +12,9 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from sensor_auth.app import Auth
 from sensor_shared.adapters.jwks import read_keys
 from sensor_shared.testing import rest
+from sensor_shared.testing.parts import Lines
 
-from .conftest import PASSWORD, Parts, bearer, log_in, running, until
+from .conftest import PASSWORD, bearer, log_in, running, settings_of, until
 
 pytestmark = pytest.mark.integration
 
@@ -139,9 +140,9 @@ async def test_a_success_forgets_the_failures(http: httpx.AsyncClient) -> None:
 
 
 async def test_without_redis_one_can_log_in_and_failures_are_counted(
-    parts: Parts, http: httpx.AsyncClient
+    lines: Lines, http: httpx.AsyncClient
 ) -> None:
-    await parts.redis.cut()
+    await lines.redis.cut()
     tokens = await log_in(http, "user")
     answer = await http.get("/auth/profile", headers=bearer(tokens["access_token"]))
     assert answer.status_code == 200
@@ -153,17 +154,17 @@ async def test_without_redis_one_can_log_in_and_failures_are_counted(
 
 
 async def test_a_session_that_was_ended_stays_ended_when_redis_goes_away(
-    parts: Parts, http: httpx.AsyncClient
+    lines: Lines, http: httpx.AsyncClient
 ) -> None:
     tokens = await log_in(http)
     await http.post("/auth/logout", headers=bearer(tokens["access_token"]))
-    await parts.redis.cut()
+    await lines.redis.cut()
     answer = await http.get("/auth/profile", headers=bearer(tokens["access_token"]))
     assert answer.status_code == 401
 
 
 async def test_an_emptied_redis_costs_a_new_login_and_no_more(
-    parts: Parts, redis_server: Any, http: httpx.AsyncClient
+    lines: Lines, redis_server: Any, http: httpx.AsyncClient
 ) -> None:
     ended, standing = await log_in(http), await log_in(http)
     await http.post("/auth/logout", headers=bearer(ended["access_token"]))
@@ -176,11 +177,11 @@ async def test_an_emptied_redis_costs_a_new_login_and_no_more(
 
 @pytest.mark.parametrize("away", ["redis", "clickhouse"])
 async def test_a_logout_is_not_confirmed_before_both_have_it(
-    parts: Parts, http: httpx.AsyncClient, away: str
+    lines: Lines, http: httpx.AsyncClient, away: str
 ) -> None:
     tokens = await log_in(http)
     headers = bearer(tokens["access_token"])
-    line = getattr(parts, away)
+    line = getattr(lines, away)
     await line.cut()
     assert (await http.post("/auth/logout", headers=headers)).status_code == 503
     # The part that is left keeps the session out already.
@@ -189,10 +190,10 @@ async def test_a_logout_is_not_confirmed_before_both_have_it(
 
 
 async def test_with_clickhouse_away_a_user_seen_lately_can_log_in(
-    parts: Parts, http: httpx.AsyncClient
+    lines: Lines, http: httpx.AsyncClient
 ) -> None:
     await log_in(http, "user")
-    await parts.clickhouse.cut()
+    await lines.clickhouse.cut()
     await log_in(http, "user")
     unseen = {"username": "readonly", "password": PASSWORD}
     answer = await http.post("/auth/login", json=unseen)
@@ -202,19 +203,19 @@ async def test_with_clickhouse_away_a_user_seen_lately_can_log_in(
 
 
 async def test_when_nobody_can_tell_whether_the_session_stands_nobody_is_let_in(
-    parts: Parts, http: httpx.AsyncClient
+    lines: Lines, http: httpx.AsyncClient
 ) -> None:
     tokens = await log_in(http)
-    await parts.redis.cut()
-    await parts.clickhouse.cut()
+    await lines.redis.cut()
+    await lines.clickhouse.cut()
     answer = await http.get("/auth/profile", headers=bearer(tokens["access_token"]))
     assert answer.status_code == 503
 
 
 async def test_a_token_of_another_issuer_with_the_same_key_is_refused(
-    parts: Parts, key_file: Path, key: Ed25519PrivateKey, http: httpx.AsyncClient
+    lines: Lines, key_file: Path, key: Ed25519PrivateKey, http: httpx.AsyncClient
 ) -> None:
-    async with running(parts.settings(key_file, issuer="somebody-else")) as other:
+    async with running(settings_of(lines, key_file, issuer="somebody-else")) as other:
         await until(other.ready)
         async with rest.client(other) as client:
             tokens = await log_in(client)

@@ -69,7 +69,7 @@ class Parts:
             await asyncio.sleep(_SECONDS)
 
     async def _ping(self) -> None:
-        await self._redis.echo("")
+        await self._redis.echo("?")  # `ping` is typed for both clients at once
 
 
 async def _answers(question: Awaitable[object]) -> bool:

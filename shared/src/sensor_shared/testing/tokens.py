@@ -1,14 +1,36 @@
-"""Tokens that must not open anything, each wrong in one way, made as an attacker would."""
+"""Tokens for tests: good ones, and those that are wrong in one way, as an attacker makes them."""
 
 import base64
 import hashlib
 import hmac
 import json
+import time
+import uuid
 from typing import Any
 
 import jwt
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+from sensor_shared.contracts.access import ACCESS_TOKEN, ALGORITHM
+
+
+def access_token(key: Ed25519PrivateKey, kid: str, role: str, session: str) -> str:
+    """Returns an access token as auth issues it with its default settings."""
+    now = int(time.time())
+    claims = {
+        "iss": "twinup-auth",
+        "aud": "twinup",
+        "sub": role,
+        "role": role,
+        "sid": session,
+        "jti": uuid.uuid4().hex,
+        "iat": now,
+        "nbf": now,
+        "exp": now + 900,
+    }
+    headers = {"kid": kid, "typ": ACCESS_TOKEN}
+    return jwt.encode(claims, key, algorithm=ALGORITHM, headers=headers)
 
 
 def forged(token: str, key: Ed25519PrivateKey) -> dict[str, str]:

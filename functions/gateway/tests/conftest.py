@@ -1,0 +1,150 @@
+"""The gateway on the real Redis and ClickHouse, called in process; auth's keys by real HTTP."""
+
+import asyncio
+import uuid
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import httpx
+import pytest
+from aiohttp import web
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from redis.asyncio import Redis
+
+from sensor_gateway.app import Gateway
+from sensor_gateway.settings import GatewaySettings
+from sensor_shared.adapters import clickhouse
+from sensor_shared.adapters.clickhouse import ClickHouseSettings
+from sensor_shared.adapters.jwks import key_set
+from sensor_shared.adapters.sessions import session_key
+from sensor_shared.testing import parts, rest
+from sensor_shared.testing.parts import Lines
+from sensor_shared.testing.tokens import access_token
+
+KID = "the-key"
+BASE_MS = 1_790_000_000_000 // 86_400_000 * 86_400_000
+"""Midnight of a day in 2026, from which the test data go on."""
+DEVICE = "weather_station_000001"
+
+
+async def until(condition: Callable[[], bool], seconds: float = 20.0) -> None:
+    async with asyncio.timeout(seconds):
+        while not condition():  # noqa: ASYNC110
+            await asyncio.sleep(0.02)
+
+
+@pytest.fixture
+async def lines(redis_server: Any, clickhouse_server: Any) -> AsyncIterator[Lines]:
+    async with parts.lines(redis_server, clickhouse_server) as made:
+        yield made
+
+
+@pytest.fixture
+def key() -> Ed25519PrivateKey:
+    return Ed25519PrivateKey.generate()
+
+
+@dataclass
+class Issuer:
+    """Serves a JWK set as auth does, and counts how often it is asked."""
+
+    keys: dict[str, Any]
+    url: str = ""
+    asked: int = 0
+
+    async def answer(self, _request: web.Request) -> web.Response:
+        self.asked += 1
+        return web.json_response(key_set(self.keys))
+
+
+@pytest.fixture
+async def issuer(key: Ed25519PrivateKey) -> AsyncIterator[Issuer]:
+    made = Issuer({KID: key.public_key()})
+    app = web.Application()
+    app.router.add_get("/jwks.json", made.answer)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    made.url = f"http://127.0.0.1:{runner.addresses[0][1]}/jwks.json"
+    yield made
+    await runner.cleanup()
+
+
+@pytest.fixture
+async def gateway(lines: Lines, issuer: Issuer) -> AsyncIterator[Gateway]:
+    settings = GatewaySettings.model_validate({**lines.sections, "jwks": {"url": issuer.url}})
+    function = Gateway(settings)
+    await function.start()
+    await until(function.ready)
+    yield function
+    await function.stop()
+
+
+@pytest.fixture
+async def redis(redis_server: Any, lines: Lines) -> AsyncIterator[Redis]:
+    """Straight to Redis, past the line."""
+    db = lines.sections["redis"]["db"]
+    async with Redis(host=redis_server.host, port=redis_server.port, db=db) as client:
+        yield client
+
+
+@pytest.fixture
+async def sql(clickhouse_server: Any, lines: Lines) -> AsyncIterator[Any]:
+    """A client straight to ClickHouse, past the line."""
+    section = {**lines.sections["clickhouse"], "port": clickhouse_server.port}
+    client = await clickhouse.connect(ClickHouseSettings.model_validate(section))
+    yield client
+    await client.close()
+
+
+@dataclass
+class Caller:
+    """Somebody with a session."""
+
+    redis: Redis
+    key: Ed25519PrivateKey
+
+    async def token(self, role: str) -> str:
+        session = uuid.uuid4().hex
+        await self.redis.set(session_key(session), "a refresh token's id", ex=60)
+        return access_token(self.key, KID, role, session)
+
+
+@pytest.fixture
+def caller(redis: Redis, key: Ed25519PrivateKey) -> Caller:
+    return Caller(redis, key)
+
+
+@pytest.fixture
+async def anonymous(gateway: Gateway) -> AsyncIterator[httpx.AsyncClient]:
+    async with rest.client(gateway) as client:
+        yield client
+
+
+@pytest.fixture
+async def http(gateway: Gateway, caller: Caller) -> AsyncIterator[httpx.AsyncClient]:
+    """A client with the token of a reader."""
+    async with rest.client(gateway) as client:
+        client.headers["Authorization"] = f"Bearer {await caller.token('readonly')}"
+        yield client
+
+
+def moment(offset_ms: int) -> datetime:
+    return datetime.fromtimestamp((BASE_MS + offset_ms) / 1000, UTC)
+
+
+async def add_reading(
+    sql: Any, offset_ms: int, *, device: str = DEVICE, temperature: float | None = 21.5
+) -> None:
+    row = [device, moment(offset_ms), temperature, 50.25, None, "active"]
+    columns = ["device_id", "timestamp", "temperature", "humidity", "pressure", "status"]
+    await sql.insert("readings", [row], column_names=columns)
+
+
+async def add_devices(sql: Any, *ids: str, region: str = "north") -> None:
+    rows = [[id_, "weather_station", region, 40.5, 27.25, moment(0)] for id_ in ids]
+    columns = ["device_id", "device_type", "region", "latitude", "longitude", "updated_at"]
+    await sql.insert("devices", rows, column_names=columns)

@@ -1,0 +1,244 @@
+"""Devices, latest metrics and history, on the real Redis and ClickHouse."""
+
+import json
+from typing import Any
+
+import httpx
+import pyarrow as pa
+import pytest
+from redis.asyncio import Redis
+
+from sensor_gateway.app import Gateway
+from sensor_shared.adapters.latest import LAST_SEEN, LatestReadings
+from sensor_shared.contracts.readings import SCHEMA
+from sensor_shared.testing.parts import Lines
+
+from .conftest import BASE_MS, DEVICE, add_devices, add_reading, moment, until
+
+pytestmark = pytest.mark.integration
+METRICS = f"/api/v1/devices/{DEVICE}/metrics"
+HISTORY = f"/api/v1/devices/{DEVICE}/history"
+
+
+def batch(offset_ms: int, temperature: float) -> pa.RecordBatch:
+    reading = {
+        "device_id": DEVICE,
+        "timestamp": moment(offset_ms),
+        "temperature": temperature,
+        "humidity": 50.25,
+        "pressure": None,
+        "status": "active",
+        "latitude": 40.5,
+        "longitude": 27.25,
+        "region": "north",
+    }
+    return pa.RecordBatch.from_pylist([reading], SCHEMA)
+
+
+async def test_the_latest_metrics_are_what_redis_holds_byte_for_byte(
+    http: httpx.AsyncClient, redis: Redis
+) -> None:
+    stored = LatestReadings(redis, ttl_seconds=1e9)
+    await stored.update(batch(1_000, 21.5))
+    answer = await http.get(METRICS)
+    assert answer.status_code == 200
+    assert answer.headers["x-data-source"] == "redis"
+    assert answer.headers["content-type"] == "application/json"
+    assert [answer.content] == await stored.get([DEVICE])
+    assert answer.json()["timestamp"] == "2026-09-21T00:00:01.000Z"
+
+
+async def test_clickhouse_answers_the_same_document_when_redis_has_none(
+    http: httpx.AsyncClient, redis: Redis, sql: Any
+) -> None:
+    await add_devices(sql, DEVICE)
+    await add_reading(sql, 0, temperature=1.0)
+    await add_reading(sql, 1_000, temperature=21.5)
+    from_clickhouse = await http.get(METRICS)
+    assert from_clickhouse.headers["x-data-source"] == "clickhouse"
+    await LatestReadings(redis, ttl_seconds=1e9).update(batch(1_000, 21.5))
+    from_redis = await http.get(METRICS)
+    assert from_redis.headers["x-data-source"] == "redis"
+    assert from_redis.content == from_clickhouse.content
+
+
+async def test_with_redis_away_reads_go_on(http: httpx.AsyncClient, lines: Lines, sql: Any) -> None:
+    await add_devices(sql, DEVICE)
+    await add_reading(sql, 1_000)
+    await lines.redis.cut()
+    assert (await http.get(METRICS)).headers["x-data-source"] == "clickhouse"
+    devices = await http.get("/api/v1/devices")
+    assert [item["device_id"] for item in devices.json()["items"]] == [DEVICE]
+    assert devices.headers["x-data-source"] == "clickhouse"
+    history = await http.get(HISTORY, params={"from": BASE_MS, "to": BASE_MS + 5_000})
+    assert len(history.json()["items"]) == 1
+
+
+async def test_with_clickhouse_away_the_latest_is_still_there(
+    http: httpx.AsyncClient, lines: Lines, redis: Redis
+) -> None:
+    await LatestReadings(redis, ttl_seconds=1e9).update(batch(1_000, 21.5))
+    await lines.clickhouse.cut()
+    assert (await http.get(METRICS)).status_code == 200
+    for path in (HISTORY, "/api/v1/devices", "/api/v1/devices/another/metrics"):
+        answer = await http.get(path)
+        assert answer.status_code == 503, path
+        assert answer.headers["retry-after"] == "1"
+        assert answer.headers["content-type"] == "application/problem+json"
+
+
+async def test_health_tells_each_parts_state(
+    gateway: Gateway, anonymous: httpx.AsyncClient, lines: Lines
+) -> None:
+    async def health() -> tuple[int, str, dict[str, str]]:
+        answer = await anonymous.get("/api/v1/health")
+        return answer.status_code, answer.json()["status"], answer.json()["parts"]
+
+    parts = gateway._parts
+    await until(lambda: parts.complete)
+    up = {"redis": "up", "clickhouse": "up", "auth_keys": "up"}
+    assert await health() == (200, "ok", up)
+    await lines.redis.cut()
+    await until(lambda: not parts.redis)
+    assert await health() == (200, "degraded", {**up, "redis": "down"})
+    await lines.clickhouse.cut()
+    await until(lambda: not parts.clickhouse)
+    assert await health() == (503, "unavailable", {**up, "redis": "down", "clickhouse": "down"})
+    assert not gateway.ready()
+    await lines.redis.mend()
+    await until(lambda: parts.redis)
+    assert await health() == (200, "degraded", {**up, "clickhouse": "down"})
+    await lines.clickhouse.mend()
+    await until(lambda: parts.complete)
+    assert await health() == (200, "ok", up)
+
+
+async def test_an_unknown_device_is_404(http: httpx.AsyncClient) -> None:
+    for path in (METRICS, HISTORY):
+        answer = await http.get(path)
+        assert answer.status_code == 404, path
+        assert answer.json()["title"] == "Not Found"
+
+
+async def test_devices_come_in_pages_with_when_they_were_seen(
+    http: httpx.AsyncClient, sql: Any, redis: Redis
+) -> None:
+    ids = [f"weather_station_{n:06}" for n in range(25)]
+    await add_devices(sql, *ids)
+    await add_devices(sql, ids[0], region="south")  # the same device once more
+    await redis.zadd(LAST_SEEN, {ids[0]: BASE_MS + 1})
+    first = (await http.get("/api/v1/devices", params={"page_size": 10})).json()
+    assert [item["device_id"] for item in first["items"]] == ids[:10]
+    assert (first["page"], first["page_size"], first["total"]) == (1, 10, 25)
+    assert first["items"][0]["last_seen"] == "2026-09-21T00:00:00.001000Z"
+    assert first["items"][1]["last_seen"] is None
+    third = (await http.get("/api/v1/devices", params={"page": 3, "page_size": 10})).json()
+    assert [item["device_id"] for item in third["items"]] == ids[20:]
+    beyond = (await http.get("/api/v1/devices", params={"page": 4, "page_size": 10})).json()
+    assert (beyond["items"], beyond["total"]) == ([], 25)
+    everything = (await http.get("/api/v1/devices")).json()
+    assert (len(everything["items"]), everything["page_size"]) == (25, 100)
+
+
+@pytest.mark.parametrize(
+    "parameters",
+    [
+        {"page": 0}, {"page": "x"}, {"page": -1}, {"page_size": 0}, {"page_size": 1_001},
+        {"page": 10**30},
+    ],
+)  # fmt: skip
+async def test_a_page_that_cannot_be_is_422(
+    http: httpx.AsyncClient, parameters: dict[str, Any]
+) -> None:
+    answer = await http.get("/api/v1/devices", params=parameters)
+    assert answer.status_code == 422
+    assert answer.json()["errors"][0]["location"] == f"query.{next(iter(parameters))}"
+
+
+async def test_a_history_counts_each_moment_once_and_keeps_to_its_span(
+    http: httpx.AsyncClient, sql: Any
+) -> None:
+    for offset in (0, 1_000, 2_000, 2_000, 3_000):
+        await add_reading(sql, offset, temperature=offset / 1000)
+    await add_reading(sql, 1_500, device="another")
+    span = {"from": BASE_MS + 1_000, "to": BASE_MS + 3_000}
+    newest = (await http.get(HISTORY, params=span)).json()
+    assert newest == {
+        "device_id": DEVICE,
+        "from": "2026-09-21T00:00:01.000Z",
+        "to": "2026-09-21T00:00:03.000Z",
+        "order": "newest",
+        "truncated": False,
+        "items": [
+            {
+                "timestamp": f"2026-09-21T00:00:0{second}.000Z",
+                "temperature": second,
+                "humidity": 50.25,
+                "pressure": None,
+                "status": "active",
+            }
+            for second in (2, 1)
+        ],
+    }
+    oldest = (await http.get(HISTORY, params={**span, "order": "oldest", "limit": 1})).json()
+    assert oldest["truncated"] is True
+    assert [item["temperature"] for item in oldest["items"]] == [1]
+
+
+async def test_a_history_of_one_metric_leaves_the_others_out(
+    http: httpx.AsyncClient, sql: Any
+) -> None:
+    await add_reading(sql, 0)
+    span = {"from": "2026-09-21T02:00:00+02:00", "to": "2026-09-21T00:00:00.001Z"}
+    answer = await http.get(HISTORY, params={**span, "metric": "humidity"})
+    assert [set(item) for item in answer.json()["items"]] == [{"timestamp", "humidity", "status"}]
+
+
+async def test_a_device_without_readings_in_the_span_has_an_empty_history(
+    http: httpx.AsyncClient, sql: Any
+) -> None:
+    await add_devices(sql, DEVICE)
+    answer = await http.get(HISTORY, params={"from": BASE_MS, "to": BASE_MS + 1})
+    assert (answer.status_code, answer.json()["items"]) == (200, [])
+
+
+@pytest.mark.parametrize(
+    "parameters",
+    [
+        {"from": "yesterday"}, {"from": "2026-09-21T00:00:00"}, {"to": "-1"}, {"to": 10**13},
+        {"from": 2_000, "to": 1_000}, {"from": 0, "to": BASE_MS}, {"limit": 0},
+        {"limit": 10_001}, {"metric": "1; DROP TABLE readings"}, {"order": "random()"},
+        {"from": "2026-02-30T00:00:00Z"}, {"from": "१२३"},
+    ],
+)  # fmt: skip
+async def test_a_history_that_cannot_be_is_422(
+    http: httpx.AsyncClient, parameters: dict[str, Any]
+) -> None:
+    answer = await http.get(HISTORY, params=parameters)
+    assert answer.status_code == 422, answer.text
+    assert answer.headers["content-type"] == "application/problem+json"
+
+
+@pytest.mark.parametrize(
+    "device",
+    ["a'b", "x' OR '1'='1", "%00", "a" * 129, "a%0Ab", "ä", "{x:String}", "a%0A"],
+)
+async def test_what_is_no_device_id_reaches_no_store(
+    http: httpx.AsyncClient, lines: Lines, device: str
+) -> None:
+    await lines.clickhouse.cut()
+    for what in ("metrics", "history"):
+        answer = await http.get(f"/api/v1/devices/{device}/{what}")
+        assert answer.status_code == 422, answer.text
+        assert answer.json()["errors"][0]["location"] == "path.device_id"
+
+
+async def test_the_decimals_stored_are_the_numbers_answered(
+    http: httpx.AsyncClient, sql: Any
+) -> None:
+    await add_devices(sql, DEVICE)
+    await add_reading(sql, 0, temperature=-12.345)
+    latest = json.loads((await http.get(METRICS)).content)
+    assert latest["temperature"] == -12.345
+    history = await http.get(HISTORY, params={"from": BASE_MS, "to": BASE_MS + 1})
+    assert history.json()["items"][0]["temperature"] == -12.345
