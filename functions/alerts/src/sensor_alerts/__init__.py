@@ -1,0 +1,1 @@
+"""The alert service: records every alert, and tells people about those that they must know."""

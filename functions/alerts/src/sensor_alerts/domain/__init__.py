@@ -1,0 +1,1 @@
+"""What an alert is, how bad it is, and when people are told: without any I/O."""

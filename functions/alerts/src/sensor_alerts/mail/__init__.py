@@ -1,0 +1,1 @@
+"""Notification by e-mail: what a letter says, how it is delivered, when it goes out."""

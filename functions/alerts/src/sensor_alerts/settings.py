@@ -1,0 +1,124 @@
+"""What the alert service reads from its environment and `alerts-config.yaml`."""
+
+from email.headerregistry import Address
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field, SecretStr, field_validator, model_validator
+
+from sensor_alerts.domain.limits import Limits
+from sensor_shared.adapters.clickhouse import ClickHouseSettings
+from sensor_shared.adapters.redis import RedisSettings
+from sensor_shared.runtime.settings import Section, ServerSettings, Settings
+from sensor_shared.telemetry.logs import LoggerSettings
+
+Seconds = Annotated[float, Field(gt=0)]
+Count = Annotated[int, Field(gt=0)]
+
+
+class GrpcSettings(Section):
+    """Section GRPC: where AlertService listens and what it asks of callers."""
+
+    token: Annotated[SecretStr, Field(min_length=16)]
+    """Service token; there is no default."""
+    host: str = "127.0.0.1"
+    port: Annotated[int, Field(ge=0, le=65_535)] = 50_051
+    max_message_bytes: Count = 64 * 1024
+    """Of a request; answers may be as large as gRPC's own default, 4 MiB."""
+    max_concurrent: Count = 1_000
+    """Calls under way; further ones are answered RESOURCE_EXHAUSTED."""
+    timeout: Seconds = 10.0
+    """Seconds that a call may take whose caller set no deadline, or a later one."""
+
+
+class RulesSettings(Section):
+    """Section RULES: where the alert rules are."""
+
+    file: Path | None = None
+    """Default: `alert-rules.yaml` beside the other configuration."""
+
+
+class LimitsSettings(Section):
+    """Section LIMITS: what belongs to one alert, and how often people are told.
+
+    All of them hold back notifications, never records.
+    """
+
+    deduplication: Seconds = 300.0
+    """Seconds: a breach this near to the last one of its device and rule is the same alert."""
+    cooldown: Annotated[float, Field(ge=0)] = 60.0
+    """Seconds between two notifications about the same device and rule."""
+    per_device_and_hour: Count = 10
+    per_minute: Count = 100
+    """Over all devices."""
+    update: Seconds = 10.0
+    """Seconds between two writes of an alert that goes on without getting worse."""
+
+    def limits(self) -> Limits:
+        """Returns the part of it that is about notifications."""
+        return Limits(
+            deduplication_ms=int(self.deduplication * 1000),
+            cooldown_ms=int(self.cooldown * 1000),
+            per_device_and_hour=self.per_device_and_hour,
+            per_minute=self.per_minute,
+        )
+
+
+class SmtpSettings(Section):
+    """Section SMTP: the mail server, and who is told. Without recipients there is no e-mail."""
+
+    host: str = "127.0.0.1"
+    port: Annotated[int, Field(gt=0, le=65_535)] = 25
+    security: Literal["none", "starttls", "tls"] = "starttls"
+    username: str | None = None
+    password: SecretStr | None = None
+    sender: str = "alerts@localhost"
+    recipients: tuple[str, ...] = ()
+    """Addresses; in the environment with commas between."""
+    timeout: Seconds = 10.0
+    """Seconds for each step of the conversation with the server."""
+    tries: Count = 3
+    backoff: Seconds = 1.0
+    """Seconds before the second try; doubles with each further one."""
+    collect: Annotated[float, Field(ge=0)] = 2.0
+    """Seconds to wait for further alerts before mails go out."""
+    digest_over: Count = 3
+    """More alerts than this at once become one mail with a table."""
+    queue: Count = 1_000
+    """Alerts that wait for the mail server; beyond that they go without a mail."""
+
+    @field_validator("recipients", mode="before")
+    @classmethod
+    def _split(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            return tuple(part.strip() for part in value.split(",") if part.strip())
+        return value
+
+    @field_validator("sender", "recipients")
+    @classmethod
+    def _is_address(cls, value: str | tuple[str, ...]) -> str | tuple[str, ...]:
+        for address in (value,) if isinstance(value, str) else value:
+            if not Address(addr_spec=address).domain:
+                raise ValueError(f"{address!r} is no e-mail address")
+        return value
+
+    @model_validator(mode="after")
+    def _login_is_protected(self) -> Self:
+        if (self.username is None) != (self.password is None):
+            raise ValueError("username and password belong together")
+        if self.username is not None and self.security == "none":
+            raise ValueError("a login needs security starttls or tls")
+        return self
+
+
+class AlertServiceSettings(Settings):
+    """Everything that the alert service can be told."""
+
+    grpc: GrpcSettings
+    server: ServerSettings = ServerSettings()
+    logger: LoggerSettings = LoggerSettings()
+    clickhouse: ClickHouseSettings = ClickHouseSettings()
+    redis: RedisSettings = RedisSettings(timeout=0.25)
+    rules: RulesSettings = RulesSettings()
+    limits: LimitsSettings = LimitsSettings()
+    smtp: SmtpSettings = SmtpSettings()

@@ -1,0 +1,212 @@
+"""The alert service in this process, on the real ClickHouse, Redis and mail sink."""
+
+import asyncio
+import json
+import urllib.request
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from email import policy
+from email.message import EmailMessage
+from email.parser import BytesParser
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+from pydantic import SecretStr
+
+from sensor_alerts.app import AlertsFunction
+from sensor_alerts.settings import (
+    AlertServiceSettings,
+    GrpcSettings,
+    LimitsSettings,
+    SmtpSettings,
+)
+from sensor_local.testing import Address, ClickHouseServer, SmtpSink
+from sensor_shared.adapters.clickhouse import ClickHouseSettings
+from sensor_shared.adapters.database import Database
+from sensor_shared.adapters.redis import RedisSettings
+from sensor_shared.contracts.rules import load_rules
+from sensor_shared.runtime.settings import ServerSettings
+from twinup.alert.v1 import alert_pb2, alert_pb2_grpc
+
+ROOT = Path(__file__).parents[3]
+RULES = load_rules(ROOT / "configs" / "alert-rules.yaml")
+TOKEN = "a service token of the tests"
+DEADLINE = 15.0
+
+
+async def eventually(condition: Callable[[], Awaitable[Any]]) -> Any:
+    """Waits until the condition gives something true, and returns it."""
+    async with asyncio.timeout(DEADLINE):
+        while not (found := await condition()):
+            await asyncio.sleep(0.02)
+        return found
+
+
+@dataclass
+class Mails:
+    """What the sink has for one test's recipient."""
+
+    url: str
+    recipient: str
+
+    async def all(self) -> list[EmailMessage]:
+        return await asyncio.to_thread(self._all)
+
+    def _all(self) -> list[EmailMessage]:
+        with urllib.request.urlopen(f"{self.url}/messages") as answer:
+            listed = json.load(answer)
+        mails = []
+        for one in listed:
+            if self.recipient in one["to"]:
+                with urllib.request.urlopen(f"{self.url}/messages/{one['id']}") as answer:
+                    mails.append(BytesParser(policy=policy.default).parse(answer))
+        return mails
+
+
+@dataclass
+class Service:
+    """One running instance and a channel to it."""
+
+    function: AlertsFunction
+    channel: grpc.aio.Channel
+
+    @property
+    def stub(self) -> Any:
+        return alert_pb2_grpc.AlertServiceStub(self.channel)
+
+    async def send(self, request: alert_pb2.AlertRequest) -> alert_pb2.AlertResponse:
+        answer: alert_pb2.AlertResponse = await self.stub.SendAlert(request, metadata=credentials())
+        return answer
+
+    async def history(self, **filters: Any) -> alert_pb2.AlertHistoryResponse:
+        request = alert_pb2.AlertHistoryRequest(**filters)
+        answer: alert_pb2.AlertHistoryResponse = await self.stub.GetAlertHistory(
+            request, metadata=credentials()
+        )
+        return answer
+
+    async def post(self, headers: dict[str, str], body: bytes) -> int:
+        """Posts to the event endpoint and returns the status."""
+        answers: list[Any] = []
+        scope = {
+            "type": "http",
+            "method": "POST",
+            "path": "/",
+            "headers": [(name.encode(), value.encode()) for name, value in headers.items()],
+        }
+
+        async def receive() -> dict[str, Any]:
+            return {"type": "http.request", "body": body}
+
+        async def send(message: Any) -> None:
+            answers.append(message)
+
+        await self.function.handle(scope, receive, send)
+        status: int = answers[0]["status"]
+        return status
+
+
+def credentials(token: str = TOKEN) -> tuple[tuple[str, str], ...]:
+    return (("authorization", f"Bearer {token}"),)
+
+
+@dataclass
+class World:
+    """One database, one Redis database number and one recipient; instances on demand."""
+
+    settings: AlertServiceSettings
+    mails: Mails
+    _running: list[Service] = field(default_factory=list)
+
+    async def start(self, **changes: Any) -> Service:
+        """Starts an instance, with some sections of the settings exchanged."""
+        function = AlertsFunction(self.settings.model_copy(update=changes), RULES)
+        await function.start()
+        channel = grpc.aio.insecure_channel(f"127.0.0.1:{function.grpc_port}")
+        service = Service(function, channel)
+        self._running.append(service)
+        return service
+
+    async def ready(self, **changes: Any) -> Service:
+        """Starts an instance and waits until it is ready."""
+        service = await self.start(**changes)
+
+        async def is_ready() -> bool:
+            return service.function.ready()
+
+        await eventually(is_ready)
+        return service
+
+    async def rows(self, sql: str) -> list[tuple[Any, ...]]:
+        """Queries the database directly."""
+        database = Database(self.settings.clickhouse)
+        try:
+            return await database.rows(sql)
+        finally:
+            await database.close()
+
+    async def stop(self) -> None:
+        for service in self._running:
+            await service.channel.close()
+            await service.function.stop()
+
+
+@pytest.fixture
+def clickhouse(clickhouse_server: ClickHouseServer) -> ClickHouseSettings:
+    return ClickHouseSettings(
+        host=clickhouse_server.host,
+        port=clickhouse_server.port,
+        user=clickhouse_server.user,
+        password=SecretStr(clickhouse_server.password),
+        database=clickhouse_server.database(),
+    )
+
+
+@pytest.fixture
+async def world(
+    clickhouse: ClickHouseSettings, redis_server: Address, smtp_sink: SmtpSink
+) -> AsyncIterator[World]:
+    recipient = f"{uuid.uuid4().hex}@example.com"
+    settings = AlertServiceSettings(
+        grpc=GrpcSettings(token=SecretStr(TOKEN), port=0),
+        server=ServerSettings(port=0),
+        clickhouse=clickhouse,
+        redis=RedisSettings(host=redis_server.host, port=redis_server.port),
+        limits=LimitsSettings(update=0.05),
+        smtp=SmtpSettings(
+            host=smtp_sink.host,
+            port=smtp_sink.port,
+            security="none",
+            sender="alerts@example.com",
+            recipients=(recipient,),
+            collect=0.05,
+        ),
+    )
+    made = World(settings, Mails(smtp_sink.url, recipient))
+    yield made
+    await made.stop()
+
+
+def device() -> str:
+    """Returns a device that no other test has: Redis is shared."""
+    return f"industrial_sensor_{uuid.uuid4().hex[:12]}"
+
+
+def request(device_id: str, /, *, after: float = 0.0, **fields: Any) -> alert_pb2.AlertRequest:
+    """Returns a request as the consumer sends it, measured `after` seconds from a minute ago."""
+    measured = datetime.now(UTC).replace(microsecond=0) - timedelta(seconds=60 - after)
+    values: dict[str, Any] = {
+        "alert_id": uuid.uuid4().hex,
+        "device_id": device_id,
+        "alert_type": alert_pb2.ALERT_TYPE_TEMPERATURE_HIGH,
+        "message": f"{device_id}: temperature 96 °C breaks the limit of 90 °C",
+        "temperature": 96.0,
+        "threshold": 90.0,
+        "timestamp": measured,
+        "metadata": {"rule": "temperature-high", "metric": "temperature"},
+    }
+    return alert_pb2.AlertRequest(**values | fields)

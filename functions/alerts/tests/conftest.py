@@ -1,0 +1,3 @@
+from alert_world import clickhouse, world
+
+__all__ = ["clickhouse", "world"]
