@@ -3,7 +3,8 @@ import base64
 import pytest
 
 from sensor_local.clickhouse.errors import ServerError
-from sensor_local.clickhouse.protocol import arguments, credentials, form, request
+from sensor_local.clickhouse.form import read_form
+from sensor_local.clickhouse.protocol import arguments, credentials, request
 
 
 def test_parameters_settings_and_words_of_the_http_layer_are_told_apart() -> None:
@@ -74,6 +75,6 @@ def test_a_form_has_fields_and_files() -> None:
         b'--B\r\nContent-Disposition: form-data; name="t"; filename="t.bin"\r\n'
         b"Content-Type: application/octet-stream\r\n\r\n1\n\x00\xff\r\n--B--\r\n"
     )
-    found = form("multipart/form-data; boundary=B", body)
+    found = read_form("multipart/form-data; boundary=B", body)
     assert found.fields == {"query": "SELECT é"}
     assert found.files == {"t": b"1\n\x00\xff"}

@@ -77,9 +77,14 @@ def test_a_semicolon_that_separates_nothing_is_allowed(text: bytes) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    [b"SELECT 1 INTO OUTFILE '/tmp/x'", b"INSERT INTO t FROM INFILE '/tmp/x' FORMAT CSV"],
+    [
+        b"SELECT 1 INTO OUTFILE '/tmp/x'",
+        b"INSERT INTO t FROM INFILE '/tmp/x' FORMAT CSV",
+        b"INSERT INTO t SELECT a FROM input('a UInt8') FORMAT CSV\n1",
+        b"INSERT INTO t (SELECT a FROM input ('a UInt8'))",
+    ],
 )
-def test_files_of_the_server_are_out_of_reach(text: bytes) -> None:
+def test_what_the_engine_does_otherwise_than_a_server_is_refused(text: bytes) -> None:
     with pytest.raises(ServerError) as raised:
         parse(text)
     assert raised.value.status == 501

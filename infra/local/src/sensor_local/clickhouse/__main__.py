@@ -101,7 +101,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--max-memory", type=int, help="bytes that queries may take together")
     parser.add_argument(
-        "--log-level", choices=["debug", "info", "warning", "error"], default="warning"
+        "--log-level", choices=["debug", "info", "warning", "error"], default="info"
     )
     return parser
 

@@ -55,9 +55,13 @@ class Answer:
         send: the ASGI channel.
         headers: those that every answer of this request has.
         head: whether only the headers are wanted.
+
+    Attributes:
+        started: whether the client has been sent something.
     """
 
     def __init__(self, send: Send, headers: Headers, *, head: bool) -> None:
+        self.started = False
         self._send = send
         self._headers = headers
         self._head = head
@@ -91,6 +95,9 @@ class Answer:
 
         An error after the start is told in the body, between marks that a header announces,
         and the answer is then cut off, so that nobody takes it for complete.
+
+        Raises:
+            ServerError: that of `more`, told already.
         """
         headers = [
             (b"content-type", _CONTENT_TYPES.get(fmt.lower(), _TEXT).encode()),
@@ -118,7 +125,7 @@ class Answer:
             await self._part(codec, self._exception(error, version))
             if codec is not None and (tail := codec.end()):
                 await self._send({"type": "http.response.body", "body": tail, "more_body": True})
-            return
+            raise
         tail = codec.end() if codec is not None else b""
         await self._send({"type": "http.response.body", "body": tail})
 
@@ -133,6 +140,7 @@ class Answer:
         await self._send({"type": "http.response.body", "body": b"" if self._head else body})
 
     async def _start(self, status: int, headers: Headers) -> None:
+        self.started = True
         await self._send(
             {
                 "type": "http.response.start",

@@ -14,7 +14,8 @@ from sensor_local.clickhouse.connection import (
 )
 from sensor_local.clickhouse.engine import LABEL, Engine, Lease
 from sensor_local.clickhouse.errors import ServerError
-from sensor_local.clickhouse.protocol import Request, Table
+from sensor_local.clickhouse.form import Table
+from sensor_local.clickhouse.protocol import Request
 from sensor_local.clickhouse.running import Query
 from sensor_local.clickhouse.statement import Statement, parse
 
@@ -140,11 +141,7 @@ def _begin(lease: Lease, request: Request, statement: Statement, *, complete: bo
     if statement.keyword == b"USE":
         connection.forget_database()
     if execution.more is None:
-        lease.release(
-            reusable=not statement.changes_connection
-            and not request.tables
-            and request.settings.get("readonly") is None
-        )
+        lease.release(reusable=not statement.changes_connection and not request.tables)
     return execution
 
 

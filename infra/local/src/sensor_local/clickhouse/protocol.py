@@ -3,16 +3,14 @@
 import base64
 import binascii
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from email.message import Message
-from email.parser import BytesParser
-from email.policy import HTTP
 from urllib.parse import parse_qsl
 
 from sensor_local.clickhouse import errors
 from sensor_local.clickhouse.engine import SessionRequest
 from sensor_local.clickhouse.errors import ServerError
+from sensor_local.clickhouse.form import Table, tables_of
 
 DEFAULT_SESSION_TIMEOUT = 60.0
 MAX_SESSION_TIMEOUT = 3600.0
@@ -32,24 +30,6 @@ _NOT_FOR_ENGINE = frozenset(
 )  # fmt: skip
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _TRUE = frozenset({"1", "true", "True", "TRUE"})
-
-
-@dataclass(frozen=True, slots=True)
-class Form:
-    """A multipart body: its plain fields, and its files, which are tables of the query."""
-
-    fields: dict[str, str]
-    files: dict[str, bytes]
-
-
-@dataclass(frozen=True, slots=True)
-class Table:
-    """A table that a request brings along; structure as in CREATE TABLE, data in the format."""
-
-    name: str
-    structure: str
-    format: str
-    data: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,19 +138,19 @@ def request(
             "compress and decompress (ClickHouse's own block format) are not supported, use "
             "Content-Encoding and enable_http_compression. (NOT_IMPLEMENTED)",
         )
-    tables, of_tables = _tables(files or {}, arguments)
+    tables, of_tables = tables_of(files or {}, arguments)
     parameters, settings = {}, {}
     for name, value in arguments.items():
         if name.startswith("param_"):
             parameters[_name(name.removeprefix("param_"))] = value
         elif name not in _NOT_FOR_ENGINE and name not in of_tables:
             settings[_name(name)] = value
-    # As the real server: GET implies readonly, which a request may make stricter, not looser.
-    readonly = method != "POST" or settings.get("readonly") == "2"
-    if readonly and settings.get("readonly", "2") != "1":
-        settings.pop("readonly", None)
-    if settings.get("readonly") == "0":
+    # GET implies readonly, which a request may ask for but not lift. The engine knows it from
+    # the connection, because a connection cannot be made writable again.
+    asked = settings.get("readonly")
+    if asked in {"0", "1", "2"}:
         del settings["readonly"]
+    readonly = method != "POST" or asked in {"1", "2"}
 
     def flag(name: str, default: str = "0") -> bool:
         return arguments.get(name, default) in _TRUE
@@ -192,56 +172,6 @@ def request(
         compress=flag("enable_http_compression", "0"),
         cancel_on_close=flag("cancel_http_readonly_queries_on_client_close"),
     )
-
-
-def form(content_type: str, body: bytes) -> Form:
-    """Reads a multipart body.
-
-    Raises:
-        ServerError: when it is none.
-    """
-    head = f"Content-Type: {content_type}\r\n\r\n".encode("latin-1")
-    message: Message = BytesParser(policy=HTTP).parsebytes(head + body)
-    if not message.is_multipart():
-        raise ServerError(errors.BAD_ARGUMENTS, "The multipart form is broken. (BAD_ARGUMENTS)")
-    fields, files = {}, {}
-    for part in _parts(message):
-        name = part.get_param("name", header="content-disposition")
-        payload = part.get_payload(decode=True)
-        if not isinstance(name, str) or not isinstance(payload, bytes):
-            continue
-        if part.get_filename() is None:
-            fields[name] = payload.decode("utf-8", "surrogateescape")
-        else:
-            files[name] = payload
-    return Form(fields, files)
-
-
-def _tables(
-    files: Mapping[str, bytes], arguments: Mapping[str, str]
-) -> tuple[list[Table], set[str]]:
-    """Returns the tables, and the names of the arguments that describe them."""
-    tables, used = [], set[str]()
-    for name, data in files.items():
-        structure = arguments.get(f"{name}_structure")
-        if structure is None:
-            types = arguments.get(f"{name}_types")
-            if types is None:
-                raise ServerError(
-                    errors.BAD_ARGUMENTS,
-                    f"Neither structure nor types of the external table '{name}' are given. "
-                    "(BAD_ARGUMENTS)",
-                )
-            columns = enumerate(types.split(","), 1)
-            structure = ", ".join(f"_{number} {of_type}" for number, of_type in columns)
-        tables.append(Table(name, structure, arguments.get(f"{name}_format", "TabSeparated"), data))
-        used |= {f"{name}_structure", f"{name}_types", f"{name}_format"}
-    return tables, used
-
-
-def _parts(message: Message) -> Iterable[Message]:
-    payload = message.get_payload()
-    return [part for part in payload if isinstance(part, Message)] if payload else []
 
 
 def _session(arguments: Mapping[str, str]) -> SessionRequest | None:

@@ -3,10 +3,7 @@
 import asyncio
 import hmac
 import re
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from typing import TypeVar
 
 import structlog
 
@@ -16,22 +13,20 @@ from sensor_local.clickhouse.body import Body, ClientGoneError
 from sensor_local.clickhouse.engine import Engine
 from sensor_local.clickhouse.errors import ServerError
 from sensor_local.clickhouse.execution import Execution, begin
+from sensor_local.clickhouse.form import read_form
 from sensor_local.clickhouse.running import Query, RunningQueries
 from sensor_local.clickhouse.settings import MIB, ServerSettings
 from sensor_local.clickhouse.statement import Statement, parse
+from sensor_local.clickhouse.workers import Workers
 from sensor_shared.runtime.function import Receive, Scope, Send
 
 log = structlog.get_logger()
 
 PIECE = MIB
 """Bytes of an insert that are handed to the engine at once."""
-PATIENCE = 0.1
-"""Seconds after which a running query is worth watching whether its client is still there."""
 
 _OK = b"Ok.\n"
 _HEADER_SAFE = re.compile(r"[^\x20-\x7e]")
-
-T = TypeVar("T")
 
 
 class ClickHouseApp:
@@ -46,9 +41,7 @@ class ClickHouseApp:
         self._settings = settings
         self._engine = engine
         self._running = RunningQueries(settings.max_concurrent_queries)
-        self._workers = ThreadPoolExecutor(settings.workers, "query")
-        # Ending a query must not wait behind the queries that are to be ended.
-        self._killer = ThreadPoolExecutor(1, "kill")
+        self._workers = Workers(settings.workers)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serves one HTTP request."""
@@ -61,9 +54,7 @@ class ClickHouseApp:
 
     def stop(self) -> None:
         """Ends what still runs and waits for the workers."""
-        self._engine.kill()
-        self._workers.shutdown(wait=True)
-        self._killer.shutdown(wait=True)
+        self._workers.stop(self._engine.kill)
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         method, path = scope["method"], scope["path"]
@@ -91,7 +82,9 @@ class ClickHouseApp:
                     common.append((b"x-clickhouse-query-id", shown))
                     await self._query(query, method, arguments, headers, receive, answer=answer)
         except ServerError as error:
-            await answer.error(error, self._engine.version)
+            log.warning("query failed", code=error.code, error=error.message[:500])
+            if not answer.started:
+                await answer.error(error, self._engine.version)
 
     def _authenticate(self, given: protocol.Credentials) -> None:
         user = hmac.compare_digest(given.user.encode(), self._settings.user.encode())
@@ -121,7 +114,7 @@ class ClickHouseApp:
         files: dict[str, bytes] = {}
         content_type = headers.get(b"content-type", b"").decode("latin-1")
         if content_type.startswith("multipart/form-data"):
-            form = protocol.form(content_type, await self._read_query(body, b""))
+            form = read_form(content_type, await self._read_query(body, b""))
             arguments = {**arguments, **form.fields}
             files = form.files
         request = protocol.request(method, arguments, headers, files)
@@ -162,24 +155,32 @@ class ClickHouseApp:
         body: Body,
         receive: Receive,
     ) -> Execution:
-        watched = receive if request.cancel_on_close and statement.reads else None
         complete = body.ended
-        execution = await self._work(
-            lambda: begin(
+
+        def start() -> Execution:
+            return begin(
                 self._engine, request, statement, query, self._running.label, complete=complete
-            ),
-            query,
-            watched,
-        )
+            )
+
+        def interrupt() -> None:
+            log.info("query cancelled", query_id=query.id, reason="client gone")
+            self._engine.kill(query.label)
+
+        if request.cancel_on_close and statement.reads and complete:
+            execution = await self._workers.run_watched(
+                start, lambda: _disconnected(receive), interrupt
+            )
+        else:
+            execution = await self._workers.run(start)
         if complete:
             return execution
         try:
             while not body.ended:
                 piece = await body.read(PIECE)
-                await self._work(lambda piece=piece: execution.append(piece))  # type: ignore[misc]
-            await self._work(execution.finish_insert)
+                await self._workers.run(lambda piece=piece: execution.append(piece))  # type: ignore[misc]
+            await self._workers.run(execution.finish_insert)
         except BaseException:
-            await asyncio.shield(self._work(execution.abandon))
+            await asyncio.shield(self._workers.run(execution.abandon))
             raise
         execution.lease.release(reusable=False)
         return execution
@@ -208,7 +209,7 @@ class ClickHouseApp:
         async def more() -> bytes | None:
             if gone.done():
                 raise ClientGoneError
-            part = await self._work(rest.fetch)
+            part = await self._workers.run(rest.fetch)
             if part is None:
                 execution.more = None
             return part
@@ -226,28 +227,7 @@ class ClickHouseApp:
             )
         finally:
             gone.cancel()
-            await asyncio.shield(self._work(execution.abandon))
-
-    async def _work(
-        self,
-        work: Callable[[], T],
-        query: Query | None = None,
-        watched: Receive | None = None,
-    ) -> T:
-        """Runs what blocks in a worker; ends the query when its watched client goes away."""
-        future = asyncio.get_running_loop().run_in_executor(self._workers, work)
-        if watched is None or query is None:
-            return await future
-        done, _ = await asyncio.wait({future}, timeout=PATIENCE)
-        if not done:
-            gone = asyncio.ensure_future(_disconnected(watched))
-            await asyncio.wait((future, gone), return_when=asyncio.FIRST_COMPLETED)
-            if not future.done():
-                log.info("query cancelled", query_id=query.id, reason="client gone")
-                loop = asyncio.get_running_loop()
-                await loop.run_in_executor(self._killer, self._engine.kill, query.label)
-            gone.cancel()
-        return await future
+            await asyncio.shield(self._workers.run(execution.abandon))
 
 
 async def _disconnected(receive: Receive) -> None:

@@ -7,6 +7,7 @@ what they hide, and a few words outside of brackets are looked for.
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import NoReturn
 
 from sensor_local.clickhouse import errors
@@ -27,6 +28,7 @@ _FIRST_WORD = re.compile(rb"(?:\s+|--[^\n]*(?:\n|$)|/\*.*?\*/|\()*([A-Za-z]+)?",
 _DATA_GAP = re.compile(rb"[ \t\f]*\r?\n?")
 _STREAMABLE = frozenset({b"SELECT", b"WITH"})
 _READING = _STREAMABLE | {b"SHOW", b"DESCRIBE", b"DESC", b"EXISTS", b"EXPLAIN"}
+_INPUT = re.compile(rb"\binput\b", re.IGNORECASE)
 _KILL_BY_ID = re.compile(
     rb"(\s*KILL\s+QUERY\s+WHERE\s+)query_id\s*=\s*'([^'\\]*)'(\s+(?:A?SYNC|TEST))?[\s;]*",
     re.IGNORECASE,
@@ -133,6 +135,7 @@ def _parse_insert(text: bytes) -> Statement:
             _refuse_file("FROM INFILE")
         if token in {b"SELECT", b"WITH"}:
             _refuse_several(text)
+            _refuse_input(text)
             return Statement(text, b"INSERT")
         if token == b"VALUES":
             return Statement(text[: match.start()], b"INSERT", "Values", text[match.end() :])
@@ -146,6 +149,7 @@ def _parse_insert(text: bytes) -> Statement:
                 text[: match.start()], b"INSERT", name[0].decode("ascii", "replace"), text[start:]
             )
     if re.search(rb"\(\s*(?:SELECT|WITH)\b", text, re.IGNORECASE):
+        _refuse_input(text)
         return Statement(text, b"INSERT")
     return Statement(text.rstrip().rstrip(b";"), b"INSERT", "Values", b"")
 
@@ -165,6 +169,16 @@ def _refuse_file(clause: str) -> NoReturn:
     raise ServerError(
         errors.NOT_IMPLEMENTED, f"{clause} is not supported over HTTP. (NOT_IMPLEMENTED)"
     )
+
+
+def _refuse_input(text: bytes) -> None:
+    # The engine would take the data for more SQL.
+    if _INPUT.search(text):
+        words = [m[0].upper() for m in _TOKEN.finditer(text) if m.lastgroup != "space"]
+        if (b"INPUT", b"(") in pairwise(words):
+            raise ServerError(
+                errors.NOT_IMPLEMENTED, "The function input is not supported. (NOT_IMPLEMENTED)"
+            )
 
 
 def _refuse_several(text: bytes) -> None:
