@@ -99,6 +99,28 @@ class Database:
         except (ClickHouseError, aiohttp.ClientError, OSError, TimeoutError) as error:
             raise _translated(error) from error
 
+    async def insert_block(
+        self, table: str, columns: Sequence[str], block: bytes, *, fmt: str, token: str
+    ) -> None:
+        """Inserts rows that are encoded already and waits for their acknowledgement.
+
+        Args:
+            table: of the database that the settings name.
+            columns: of the block, in its order.
+            block: in the format `fmt`, e.g. `ArrowStream`.
+            fmt: one of ClickHouse's formats.
+            token: ClickHouse ignores a second insert with the same one.
+
+        Raises:
+            DatabaseAwayError, ClickHouseError: as `rows`.
+        """
+        client = await self._open()
+        settings = {"async_insert": 0, "insert_deduplication_token": token}
+        try:
+            await client.raw_insert(table, columns, block, settings, fmt)
+        except (ClickHouseError, aiohttp.ClientError, OSError, TimeoutError) as error:
+            raise _translated(error) from error
+
     async def close(self) -> None:
         """Closes the connections."""
         if self._client is not None:

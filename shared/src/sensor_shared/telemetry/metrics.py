@@ -4,6 +4,8 @@ The first four names are those of the original system and stay. Histograms of la
 milliseconds, because the original's names end in `_ms`.
 """
 
+import numpy as np
+import numpy.typing as npt
 from prometheus_client import (
     CONTENT_TYPE_LATEST,
     REGISTRY,
@@ -165,6 +167,20 @@ DISPATCH_LATENCY = Histogram(
     ["source"],
     buckets=_LATENCY_MS,
 )
+
+
+def observe_all(histogram: Histogram, values: npt.NDArray[np.float64]) -> None:
+    """Adds all values to a histogram without labels (or to a labelled child of one) at once.
+
+    The client library has no such call, and one call per reading would cost more than all
+    else that is done with it.
+    """
+    bounds = histogram._upper_bounds  # noqa: SLF001
+    counts = np.bincount(np.searchsorted(bounds, values), minlength=len(bounds))
+    for bucket, count in zip(histogram._buckets, counts.tolist(), strict=True):  # noqa: SLF001
+        if count:
+            bucket.inc(count)
+    histogram._sum.inc(float(values.sum()))  # noqa: SLF001
 
 
 def exposition() -> tuple[bytes, str]:
