@@ -1,0 +1,1 @@
+"""The consumer: readings from events to ClickHouse, latest values to Redis, breaches to alerts."""

@@ -1,0 +1,65 @@
+"""What Redis adds, at its best effort: it never fails an event and never holds it up for long."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Collection
+from typing import TypeVar
+
+import pyarrow as pa
+from redis.exceptions import RedisError
+
+from sensor_consumer.circuit import Circuit
+from sensor_consumer.seen import SharedKeys
+from sensor_shared.adapters.latest import LatestReadings
+from sensor_shared.telemetry import metrics
+from sensor_shared.telemetry.logs import logger
+
+Result = TypeVar("Result")
+
+
+class Cache:
+    """Latest readings and remembered events, behind one timeout and one circuit.
+
+    Args:
+        latest: where the latest readings go.
+        keys: where the keys of stored events go.
+        circuit: keeps a Redis that is away from being asked for each group.
+        timeout: seconds for all that one group needs.
+    """
+
+    def __init__(
+        self, latest: LatestReadings, keys: SharedKeys, circuit: Circuit, *, timeout: float
+    ):
+        self._latest = latest
+        self._keys = keys
+        self._circuit = circuit
+        self._timeout = timeout
+        self._log = logger(part="redis")
+
+    async def known(self, keys: Collection[str]) -> set[str]:
+        """Returns those events that are known to be stored; none when Redis cannot tell."""
+        return await self._try(lambda: self._keys.known(keys)) or set()
+
+    async def publish(self, batch: pa.RecordBatch, keys: Collection[str]) -> bool:
+        """Makes stored readings visible, then remembers their events; tells whether it worked.
+
+        In this order: a remembered event is not looked at again.
+        """
+        return await self._try(lambda: self._publish(batch, keys)) is True
+
+    async def _publish(self, batch: pa.RecordBatch, keys: Collection[str]) -> bool:
+        await self._latest.update(batch)
+        await self._keys.add(keys)
+        return True
+
+    async def _try(self, work: Callable[[], Awaitable[Result]]) -> Result | None:
+        if self._circuit.open:
+            metrics.LATEST_FAILED.inc()
+            return None
+        try:
+            async with asyncio.timeout(self._timeout):
+                return await work()
+        except (RedisError, OSError, TimeoutError) as error:
+            metrics.LATEST_FAILED.inc()
+            self._circuit.failed()
+            self._log.warning("redis away", error=str(error) or type(error).__name__)
+            return None

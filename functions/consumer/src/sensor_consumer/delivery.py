@@ -1,0 +1,34 @@
+"""One event on its way into the store."""
+
+from dataclasses import dataclass, field
+
+import pyarrow as pa
+
+from sensor_shared.contracts.events import Event
+from sensor_shared.contracts.readings import Reject
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """What an event held, as it is to be stored.
+
+    Attributes:
+        event: its key tells repetitions.
+        batch: the valid readings, columns of `readings.SCHEMA`.
+        rejects: the rest.
+        arrived_ms: when the event came, epoch milliseconds.
+    """
+
+    event: Event
+    batch: pa.RecordBatch
+    rejects: list[Reject]
+    arrived_ms: int
+    key: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "key", self.event.key)
+
+    @property
+    def rows(self) -> int:
+        """Number of rows that it adds to the tables."""
+        return int(self.batch.num_rows) + len(self.rejects)

@@ -1,0 +1,77 @@
+"""What becomes of one event."""
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Final, Protocol
+
+from sensor_consumer.delivery import Delivery
+from sensor_shared.contracts.events import PLAIN_KAFKA_RECORD, READINGS_V1, Event
+from sensor_shared.contracts.readings import Decoded, Reject, decode, empty_batch
+from sensor_shared.contracts.rules import Breach, Rules
+from sensor_shared.telemetry import metrics
+
+TYPES: Final = frozenset({READINGS_V1, PLAIN_KAFKA_RECORD})
+
+
+class ReadingStore(Protocol):
+    """What the handler needs of `store.Store`."""
+
+    async def add(self, delivery: Delivery) -> None:
+        """Returns when the rows are stored."""
+
+
+class Reporter(Protocol):
+    """What the handler needs of `breaches.BreachReporter`."""
+
+    async def report(self, breaches: Sequence[Breach]) -> None:
+        """Returns when all are accepted."""
+
+
+class Handler:
+    """Stores an event's readings and rejects, then reports breaches of the alert rules.
+
+    Args:
+        store: where rows go.
+        rules: tested against every reading.
+        reporter: where breaches go.
+        now_ms: the time, epoch milliseconds.
+    """
+
+    def __init__(
+        self,
+        store: ReadingStore,
+        rules: Rules,
+        reporter: Reporter,
+        *,
+        now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
+    ):
+        self._store = store
+        self._rules = rules
+        self._reporter = reporter
+        self._now_ms = now_ms
+
+    async def __call__(self, event: Event) -> None:
+        """Returns when nothing of the event can be lost any more.
+
+        Breaches come last and are found again in a repetition, so one that could not be
+        reported is reported when the event comes again, its rows already being there.
+
+        Raises:
+            Retry: when the event must be delivered again.
+        """
+        now_ms = self._now_ms()
+        decoded = self._decode(event, now_ms)
+        if decoded.unknown_fields:
+            metrics.UNKNOWN_FIELDS.inc(decoded.unknown_fields)
+        if decoded.batch.num_rows or decoded.rejects:
+            await self._store.add(Delivery(event, decoded.batch, decoded.rejects, now_ms))
+        breaches = self._rules.breaches(decoded.batch)
+        if breaches:
+            await self._reporter.report(breaches)
+
+    @staticmethod
+    def _decode(event: Event, now_ms: int) -> Decoded:
+        if event.type in TYPES:
+            return decode(event, now_ms)
+        detail = f"events of type {event.type[:200]} are not readings"
+        return Decoded(empty_batch(), [Reject(0, "unsupported_type", detail, "", event.data)])

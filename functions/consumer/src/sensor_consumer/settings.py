@@ -1,0 +1,79 @@
+"""Settings of the consumer: `TWINUP_<SECTION>_<KEY>` over configs/consumer-config.yaml."""
+
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field
+
+from sensor_shared.adapters.clickhouse import ClickHouseSettings
+from sensor_shared.adapters.grpc import AlertServiceSettings
+from sensor_shared.adapters.kafka import KafkaSettings
+from sensor_shared.adapters.redis import RedisSettings
+from sensor_shared.runtime.settings import Section, ServerSettings, Settings
+from sensor_shared.telemetry.logs import LoggerSettings
+
+Positive = Annotated[float, Field(gt=0)]
+Count = Annotated[int, Field(gt=0)]
+
+
+class StoreSettings(Section):
+    """Section STORE: how events are joined into inserts."""
+
+    linger_ms: Annotated[float, Field(ge=0, le=1_000)] = 3.0
+    """How long the first event waits for company, milliseconds."""
+    inserts_per_second: Annotated[float, Field(gt=0, le=1_000)] = 50.0
+    """At most so many inserts into `readings` by this process."""
+    max_rows: Count = 50_000
+    """Of one insert; it may be more by the last event's."""
+    max_waiting_rows: Count = 500_000
+    """Beyond this the consumer is overloaded and says so."""
+    attempts: Count = 3
+    """Tries of an insert before its events are given back to be delivered again."""
+    remember_seconds: Count = 900
+    """How long a stored event is remembered, so that its repetition changes not even raw rows."""
+    remember_events: Count = 100_000
+    """How many of them this process remembers by itself, for when Redis is away."""
+
+
+class LatestSettings(Section):
+    """Section LATEST: latest values in Redis."""
+
+    ttl_seconds: Positive = 300.0
+    """Age at which a reading is no longer a latest value."""
+    timeout: Positive = 0.25
+    """Seconds that Redis may take for one group of events."""
+    pause: Positive = 1.0
+    """Seconds for which Redis is left alone after a failure."""
+
+
+class BreachSettings(Section):
+    """Section BREACHES: how breaches of alert rules are reported."""
+
+    rules: Path = Path("configs/alert-rules.yaml")
+    concurrency: Count = 32
+    """Calls under way at the same time."""
+    pause: Positive = 1.0
+    """Seconds for which gRPC is left alone after it did not answer."""
+
+
+class LagSettings(Section):
+    """Section LAG: the gauge `sensor_consumer_lag`."""
+
+    enabled: bool = True
+    interval: Positive = 5.0
+    """Seconds between two readings."""
+
+
+class ConsumerSettings(Settings):
+    """All that the consumer can be told."""
+
+    server: ServerSettings = ServerSettings()
+    logger: LoggerSettings = LoggerSettings()
+    kafka: KafkaSettings = KafkaSettings()
+    clickhouse: ClickHouseSettings = ClickHouseSettings()
+    redis: RedisSettings = RedisSettings()
+    alerts: AlertServiceSettings = AlertServiceSettings()
+    store: StoreSettings = StoreSettings()
+    latest: LatestSettings = LatestSettings()
+    breaches: BreachSettings = BreachSettings()
+    lag: LagSettings = LagSettings()
