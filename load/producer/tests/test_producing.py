@@ -219,7 +219,8 @@ def own_kafka(tmp_path: Path) -> Iterator[OwnKafka]:
         )
     try:
         brokers = f"127.0.0.1:{port}"
-        wait_until("Kafka answers", lambda: answers(brokers), 60)
+        wait_until("Kafka answers", lambda: process.poll() is not None or answers(brokers), 60)
+        assert process.poll() is None, (tmp_path / "kafka.log").read_text(encoding="utf-8")
         yield OwnKafka(brokers, process)
     finally:
         process.kill()
