@@ -20,7 +20,7 @@ from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, Producer, To
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
-from sensor_dispatcher.delivery import RetryPolicy, Sender, client_session
+from sensor_dispatcher.delivery import RetryPolicy, Sender
 from sensor_dispatcher.manifests import KafkaSource
 from sensor_dispatcher.records import Headers
 from sensor_dispatcher.sink import DeadLetters
@@ -175,14 +175,13 @@ class Bench:
         (sink,) = wiring.kafka_sinks
         spec = sink.spec.model_copy(update={"content_mode": content_mode})
         letters = DeadLetters(self.brokers, sink.model_copy(update={"spec": spec}), timeout=1.0)
-        async with client_session() as session:
-            source = Source(manifest, self.brokers, self._route(session, manifest, letters))
-            source.start()
-            try:
-                yield source
-            finally:
-                await source.stop(grace)
-                await letters.close()
+        source = Source(manifest, self.brokers, self._route(manifest, letters))
+        source.start()
+        try:
+            yield source
+        finally:
+            await source.stop(grace)
+            await letters.close()
 
     @asynccontextmanager
     async def dispatching(self, **settings: Any) -> AsyncIterator[Source]:
@@ -191,9 +190,9 @@ class Bench:
             await self.eventually(source.consumer.joined.is_set)
             yield source
 
-    def _route(self, session: ClientSession, source: KafkaSource, letters: DeadLetters) -> Route:
+    def _route(self, source: KafkaSource, letters: DeadLetters) -> Route:
         policy = RetryPolicy.of(source.spec.delivery)
-        return Route(Sender(session, self.sink.url, policy), letters, "ns")
+        return Route(Sender(self.sink.url, policy), letters, "ns")
 
     async def letters(self, count: int) -> list[Letter]:
         """Reads that many dead letters from the beginning of their topic."""

@@ -21,7 +21,9 @@ def test_sinks_are_given_as_a_mapping_in_one_variable() -> None:
     }
 
 
-@pytest.mark.parametrize("value", ["consumer", "consumer=127.0.0.1:8084", "consumer=ftp://x"])
+@pytest.mark.parametrize(
+    "value", ["consumer", "consumer=127.0.0.1:8084", "consumer=ftp://x", "a=http://user:pw@x"]
+)
 def test_a_sink_that_is_no_address_is_a_mistake_of_its_variable(value: str) -> None:
     with pytest.raises(SettingsError, match="TWINUP_DISPATCHER_SINKS"):
         DispatcherProcess.load({"TWINUP_DISPATCHER_SINKS": value})

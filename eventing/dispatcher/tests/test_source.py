@@ -194,7 +194,7 @@ async def test_a_broken_connection_is_repeated_and_then_a_dead_letter(bench: "Be
     (letter,) = await bench.letters(1)
     assert letter.headers["ce_knativeerrordest"] == bench.sink.url
     assert "ce_knativeerrorcode" not in letter.headers
-    assert b"ServerDisconnected" in base64.b64decode(letter.headers["ce_knativeerrordata"])
+    assert b"ConnectionResetError" in base64.b64decode(letter.headers["ce_knativeerrordata"])
 
 
 async def test_a_dead_letter_is_the_event_with_the_reason(bench: "Bench") -> None:

@@ -4,11 +4,10 @@ import asyncio
 import contextlib
 import signal
 
-import aiohttp
 import structlog
 from aiohttp import web
 
-from sensor_dispatcher.delivery import RetryPolicy, Sender, client_session
+from sensor_dispatcher.delivery import RetryPolicy, Sender
 from sensor_dispatcher.lag import LagReader
 from sensor_dispatcher.ping import POLICY, Ping
 from sensor_dispatcher.settings import DispatcherProcess
@@ -33,34 +32,32 @@ async def run(settings: DispatcherProcess, wiring: Wiring) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    async with client_session() as session:
-        letters = {
-            sink.metadata.name: DeadLetters(settings.kafka.brokers, sink)
-            for sink in wiring.kafka_sinks
-        }
-        sources = _sources(settings, wiring, session, letters)
-        pings = _pings(settings, wiring, session)
-        board = Board(sources, pings, LagReader(settings.kafka.brokers))
-        runner = web.AppRunner(board.application(), access_log=None)
-        await runner.setup()
-        await web.TCPSite(runner, settings.server.host, settings.server.port).start()
-        for source in sources:
-            source.start()
-        for ping in pings:
-            ping.start()
-        lag = asyncio.create_task(board.keep_lag())
-        log = structlog.get_logger()
-        log.info("dispatching", sources=len(sources), pings=len(pings), address=runner.addresses)
-        try:
-            await _until(stop, board)
-        finally:
-            await asyncio.gather(*(ping.stop() for ping in pings))
-            grace = settings.dispatcher.grace_seconds
-            await asyncio.gather(*(source.stop(grace) for source in sources))
-            await asyncio.gather(*(sink.close() for sink in letters.values()))
-            lag.cancel()
-            await runner.cleanup()
-        log.info("stopped")
+    letters = {
+        sink.metadata.name: DeadLetters(settings.kafka.brokers, sink) for sink in wiring.kafka_sinks
+    }
+    sources = _sources(settings, wiring, letters)
+    pings = _pings(settings, wiring)
+    board = Board(sources, pings, LagReader(settings.kafka.brokers))
+    runner = web.AppRunner(board.application(), access_log=None)
+    await runner.setup()
+    await web.TCPSite(runner, settings.server.host, settings.server.port).start()
+    for source in sources:
+        source.start()
+    for ping in pings:
+        ping.start()
+    lag = asyncio.create_task(board.keep_lag())
+    log = structlog.get_logger()
+    log.info("dispatching", sources=len(sources), pings=len(pings), address=runner.addresses)
+    try:
+        await _until(stop, board)
+    finally:
+        await asyncio.gather(*(ping.stop() for ping in pings))
+        grace = settings.dispatcher.grace_seconds
+        await asyncio.gather(*(source.stop(grace) for source in sources))
+        await asyncio.gather(*(sink.close() for sink in letters.values()))
+        lag.cancel()
+        await runner.cleanup()
+    log.info("stopped")
 
 
 async def _until(stop: asyncio.Event, board: Board) -> None:
@@ -74,7 +71,6 @@ async def _until(stop: asyncio.Event, board: Board) -> None:
 def _sources(
     settings: DispatcherProcess,
     wiring: Wiring,
-    session: aiohttp.ClientSession,
     letters: dict[str, DeadLetters],
 ) -> list[Source]:
     found = []
@@ -82,7 +78,7 @@ def _sources(
         destination = settings.dispatcher.sinks[source.spec.sink.ref.name]
         policy = RetryPolicy.of(source.spec.delivery)
         route = Route(
-            Sender(session, destination, policy),
+            Sender(destination, policy),
             letters[source.spec.delivery.dead_letter_sink.ref.name],
             source.metadata.namespace or settings.dispatcher.namespace,
         )
@@ -90,13 +86,11 @@ def _sources(
     return found
 
 
-def _pings(
-    settings: DispatcherProcess, wiring: Wiring, session: aiohttp.ClientSession
-) -> list[Ping]:
+def _pings(settings: DispatcherProcess, wiring: Wiring) -> list[Ping]:
     return [
         Ping(
             source,
-            Sender(session, settings.dispatcher.sinks[source.spec.sink.ref.name], POLICY),
+            Sender(settings.dispatcher.sinks[source.spec.sink.ref.name], POLICY),
             source.metadata.namespace or settings.dispatcher.namespace,
         )
         for source in wiring.ping_sources

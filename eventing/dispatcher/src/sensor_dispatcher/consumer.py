@@ -63,7 +63,7 @@ class GroupConsumer(threading.Thread):
                 "partition.assignment.strategy": "cooperative-sticky",
                 # A dead dispatcher's partitions move within this time.
                 "session.timeout.ms": 10_000,
-                "heartbeat.interval.ms": 3_000,
+                "heartbeat.interval.ms": 1_000,
                 "fetch.wait.max.ms": 100,
                 # A full queue would otherwise rest for a second before the next fetch.
                 "fetch.queue.backoff.ms": 10,

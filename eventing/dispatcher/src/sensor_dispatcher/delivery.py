@@ -6,14 +6,9 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-import aiohttp
-from yarl import URL
-
+from sensor_dispatcher.client import KEPT_BYTES, Client
 from sensor_dispatcher.cloudevents import CloudEvent, to_name
 from sensor_dispatcher.manifests import Delivery
-
-ERROR_DATA_BYTES = 1024
-"""How much of an answer a dead letter keeps."""
 
 _ERROR = ("knativeerrordest", "knativeerrorcode", "knativeerrordata")
 _NOT_ADDED = ("", "data", "subject", "time", "datacontenttype")
@@ -81,25 +76,17 @@ def dead_letter(event: CloudEvent, failure: Failure) -> CloudEvent:
     found["knativeerrordest"] = failure.destination
     if failure.status is not None:
         found["knativeerrorcode"] = str(failure.status)
-    found["knativeerrordata"] = base64.b64encode(failure.data[:ERROR_DATA_BYTES]).decode()
+    found["knativeerrordata"] = base64.b64encode(failure.data[:KEPT_BYTES]).decode()
     return CloudEvent(found, event.data)
 
 
 class Sender:
     """Sends events to one destination."""
 
-    def __init__(
-        self,
-        session: aiohttp.ClientSession,
-        destination: str,
-        policy: RetryPolicy,
-        sleep: Sleep = asyncio.sleep,
-    ):
-        self._session = session
-        self._url = URL(destination)
+    def __init__(self, destination: str, policy: RetryPolicy, sleep: Sleep = asyncio.sleep):
         self.destination = destination
+        self._client = Client(destination)
         self._policy = policy
-        self._timeout = aiohttp.ClientTimeout(total=policy.timeout)
         self._sleep = sleep
 
     async def send(
@@ -118,51 +105,25 @@ class Sender:
             on_retry(failure)
             await self._sleep(self._policy.before(retry))
 
+    def close(self) -> None:
+        """Closes the connections."""
+        self._client.close()
+
     def _again(self, failure: Failure, retries: int) -> bool:
         worth_it = failure.status is None or self._policy.retries_status(failure.status)
         return worth_it and retries < self._policy.retries
 
     async def _try(self, headers: Mapping[str, str], body: bytes | None) -> Failure | None:
+        # No redirect is followed. Knative follows a 303 by GET and takes its answer for success,
+        # which loses the event; here every 3xx is a failure.
         try:
-            # No redirect is followed. Knative follows a 303 by GET and takes its answer for
-            # success, which loses the event; here every 3xx is a failure.
-            async with self._session.post(
-                self._url,
-                data=body,
-                headers=headers,
-                allow_redirects=False,
-                timeout=self._timeout,
-            ) as answer:
-                data = await _discard(answer.content)
-                if 200 <= answer.status < 300:
-                    return None
-                return Failure(self.destination, answer.status, data, answer.headers)
+            answer = await self._client.post(headers, body, self._policy.timeout)
         except TimeoutError:
             text = f"no answer within {self._policy.timeout:g} s"
             return Failure(self.destination, None, text.encode())
-        except (aiohttp.ClientError, OSError) as error:
+        except OSError as error:
             text = f"{type(error).__name__}: {error}"
             return Failure(self.destination, None, text.encode())
-
-
-async def _discard(content: aiohttp.StreamReader) -> bytes:
-    """Reads a body to its end, so that the connection can be used again; keeps its beginning."""
-    head = bytearray()
-    async for chunk in content.iter_any():
-        head += chunk[: ERROR_DATA_BYTES - len(head)]
-    return bytes(head)
-
-
-def client_session() -> aiohttp.ClientSession:
-    """Returns a session whose number of connections only the deliveries in flight bound.
-
-    Connections are kept for less time than servers keep them (uvicorn here 75 s), so that none
-    is used in the moment in which it is closed.
-    """
-    connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=30)
-    return aiohttp.ClientSession(
-        connector=connector,
-        cookie_jar=aiohttp.DummyCookieJar(),
-        skip_auto_headers=("User-Agent", "Accept", "Accept-Encoding", "Content-Type"),
-        auto_decompress=False,
-    )
+        if 200 <= answer.status < 300:
+            return None
+        return Failure(self.destination, answer.status, answer.body, answer.headers)

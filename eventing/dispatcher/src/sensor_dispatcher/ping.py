@@ -83,6 +83,7 @@ class Ping:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        self._sender.close()
 
     async def _run(self) -> None:
         last = self._clock()

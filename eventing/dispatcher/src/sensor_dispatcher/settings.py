@@ -19,7 +19,7 @@ def _mapping(value: Any) -> Any:
     return {name.strip(): url.strip() for name, _, url in pairs}
 
 
-Url = Annotated[str, Field(pattern=r"^https?://[^\s/?#]+[^\s#]*$")]
+Url = Annotated[str, Field(pattern=r"^https?://[^\s/?#@]+([/?][!-~]*)?$")]
 
 
 class DispatcherSettings(Section):

@@ -59,6 +59,7 @@ class Source:
         for delivery in self._deliveries:
             delivery.cancel()
         await asyncio.to_thread(self.consumer.close)
+        self._route.sender.close()
 
     def _hand_over(self, batch: Batch) -> None:
         self._loop.call_soon_threadsafe(self._dispatch, batch)
