@@ -31,12 +31,13 @@ class Letters:
             loader=PackageLoader("sensor_alerts", "mail/templates"),
             # Whatever a device or a stranger calls itself stays text in the HTML part.
             autoescape=select_autoescape(("html.j2",)),
+            # … and no control character reaches a mail program.
+            finalize=lambda value: one_line(value) if isinstance(value, str) else value,
             undefined=StrictUndefined,
             trim_blocks=True,
             lstrip_blocks=True,
         )
         self._templates.filters |= {"moment": rfc3339, "quantity": _quantity, "words": _words}
-        self._templates.filters["line"] = one_line
 
     def single(self, alert: Alert, now: datetime) -> EmailMessage:
         """Returns the mail about one alert."""
@@ -48,7 +49,8 @@ class Letters:
         ordered = sorted(alerts, key=lambda alert: (-rank(alert.severity), alert.timestamp_ms))
         devices = len({alert.device_id for alert in alerts})
         subject = (
-            f"[{ordered[0].severity}] {len(alerts)} alerts on {devices} devices, "
+            f"[{ordered[0].severity}] {len(alerts)} alerts on {devices} "
+            f"device{'s' if devices > 1 else ''}, "
             f"worst: {ordered[0].device_id}"
         )
         shown = ordered[:_MAX_ROWS]
