@@ -75,8 +75,8 @@ async def issuer(key: Ed25519PrivateKey) -> AsyncIterator[Issuer]:
 
 @pytest.fixture
 async def gateway(lines: Lines, issuer: Issuer) -> AsyncIterator[Gateway]:
-    settings = GatewaySettings.model_validate({**lines.sections, "jwks": {"url": issuer.url}})
-    function = Gateway(settings)
+    sections = {"jwks": {"url": issuer.url}, "gateway": {"probe_seconds": 0.2}}
+    function = Gateway(GatewaySettings.model_validate({**lines.sections, **sections}))
     await function.start()
     await until(function.ready)
     yield function

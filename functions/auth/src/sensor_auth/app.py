@@ -53,7 +53,7 @@ class Auth:
         self._passwords = Passwords(settings.passwords)
         keys = OwnKeys(key.public)
         users = Users(self._database, self._redis)
-        accounts = Accounts(
+        self._accounts = Accounts(
             users=users,
             passwords=self._passwords,
             attempts=Attempts(
@@ -93,8 +93,8 @@ class Auth:
             description="Logs people in and says who they are. Tokens are Ed25519-signed JWTs.",
             tags=TAGS,
             routers=[
-                session_routes(accounts, guard),
-                account_routes(accounts, guard),
+                session_routes(self._accounts, guard),
+                account_routes(self._accounts, guard),
                 service_routes(key_set(key.public), self.ready),
             ],
         )

@@ -38,7 +38,12 @@ class Gateway:
             do_not_merge_across_partitions_select_final=1,
         )
         self._keys = RemoteKeys(settings.jwks)
-        self._parts = Parts(self._redis, self._database, lambda: self._keys.known)
+        self._parts = Parts(
+            self._redis,
+            self._database,
+            lambda: self._keys.known,
+            seconds=limits.probe_seconds,
+        )
         readings = Readings(self._database)
         guard = Guard(
             TokenVerifier(self._keys, issuer=limits.issuer, audience=limits.audience),

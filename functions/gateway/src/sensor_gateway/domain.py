@@ -15,6 +15,10 @@ _RFC3339 = re.compile(
 )
 
 
+class MomentError(ValueError):
+    """The text is no moment; the message says why."""
+
+
 class SpanError(ValueError):
     """The span cannot be answered; the message says why."""
 
@@ -31,17 +35,24 @@ def moment(text: str) -> int:
     """Returns the epoch milliseconds of an RFC 3339 moment, or of epoch milliseconds in digits.
 
     Raises:
-        ValueError: for anything else, or a moment outside of 1970 to 2100.
+        MomentError: for anything else, or a moment outside of 1970 to 2100.
     """
     if _EPOCH_MS.fullmatch(text):
         value = int(text)
     elif _RFC3339.fullmatch(text):
-        value = (datetime.fromisoformat(text.upper()) - _EPOCH) // timedelta(milliseconds=1)
+        value = _since_epoch(text.upper())
     else:
-        raise ValueError("must be RFC 3339 with an offset, or epoch milliseconds")
+        raise MomentError("must be RFC 3339 with an offset, or epoch milliseconds")
     if not 0 <= value <= LAST_MS:
-        raise ValueError("must lie between 1970 and 2100")
+        raise MomentError("must lie between 1970 and 2100")
     return value
+
+
+def _since_epoch(text: str) -> int:
+    try:
+        return (datetime.fromisoformat(text) - _EPOCH) // timedelta(milliseconds=1)
+    except (ValueError, OverflowError) as error:
+        raise MomentError("there is no such moment") from error
 
 
 def span(start_ms: int | None, end_ms: int | None, *, now_ms: int, max_days: int) -> Span:

@@ -10,22 +10,29 @@ from redis.exceptions import RedisError
 from sensor_shared.adapters.database import Database, DatabaseAwayError
 from sensor_shared.telemetry.logs import logger
 
-_SECONDS = 2.0
-
 
 class Parts:
-    """Asks Redis and ClickHouse every two seconds, so that health costs a stranger's call nothing.
+    """Asks Redis and ClickHouse at intervals, so that a stranger's call of health costs nothing.
 
     Args:
         redis: of the latest values.
         database: of the facts.
         keys_known: tells whether tokens can be checked.
+        seconds: between two questions, and that an answer may take.
     """
 
-    def __init__(self, redis: Redis, database: Database, keys_known: Callable[[], bool]):
+    def __init__(
+        self,
+        redis: Redis,
+        database: Database,
+        keys_known: Callable[[], bool],
+        *,
+        seconds: float,
+    ):
         self._redis = redis
         self._database = database
         self._keys_known = keys_known
+        self._seconds = seconds
         self._task: asyncio.Task[None] | None = None
         self._log = logger(part="health")
         self.redis = False
@@ -60,22 +67,21 @@ class Parts:
     async def _run(self) -> None:
         while True:
             redis, clickhouse = await asyncio.gather(
-                _answers(self._ping()),
-                _answers(self._database.rows("SELECT 1")),
+                self._answers(self._ping()),
+                self._answers(self._database.rows("SELECT 1")),
             )
             if (redis, clickhouse) != (self.redis, self.clickhouse):
                 self._log.warning("parts changed", redis=redis, clickhouse=clickhouse)
             self.redis, self.clickhouse = redis, clickhouse
-            await asyncio.sleep(_SECONDS)
+            await asyncio.sleep(self._seconds)
 
     async def _ping(self) -> None:
         await self._redis.echo("?")  # `ping` is typed for both clients at once
 
-
-async def _answers(question: Awaitable[object]) -> bool:
-    try:
-        async with asyncio.timeout(_SECONDS):
-            await question
-    except (RedisError, DatabaseAwayError, OSError):
-        return False
-    return True
+    async def _answers(self, question: Awaitable[object]) -> bool:
+        try:
+            async with asyncio.timeout(self._seconds):
+                await question
+        except (RedisError, DatabaseAwayError, OSError):
+            return False
+        return True

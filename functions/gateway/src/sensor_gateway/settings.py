@@ -31,6 +31,8 @@ class ReadSettings(Section):
     """Rows that one query may read."""
     max_span_days: Positive = 31
     """Between `from` and `to` of a history."""
+    probe_seconds: Annotated[float, Field(gt=0)] = 2.0
+    """Between two looks at Redis and ClickHouse, for health."""
 
 
 class GatewaySettings(Settings):

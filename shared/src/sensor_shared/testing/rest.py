@@ -1,12 +1,19 @@
 """REST services called in process, and the real Redis with a database per test worker."""
 
+import asyncio
 import os
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import socket
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from threading import Thread
+from typing import Any
 
 import httpx
+import uvicorn
 from redis.asyncio import Redis
 
+from sensor_shared.contracts.access import Action
 from sensor_shared.runtime.function import Function
 
 
@@ -34,3 +41,65 @@ async def empty_database(host: str, port: int) -> int:
     async with Redis(host=host, port=port, db=number) as redis:
         await redis.flushdb()
     return number
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """One operation of an OpenAPI document, with a path that can be called.
+
+    `actions` are the scopes that it needs; empty: open to everybody.
+    """
+
+    method: str
+    path: str
+    actions: tuple[Action, ...]
+
+
+def operations(document: dict[str, Any], **parameters: str) -> list[Operation]:
+    """Returns the operations of an OpenAPI document.
+
+    Args:
+        document: whose operations each say `security`, be it empty.
+        parameters: values for the path's placeholders.
+    """
+    return [
+        Operation(
+            method.upper(),
+            path.format(**parameters),
+            tuple(
+                Action(scope)
+                for requirement in operation["security"]
+                for scope in requirement["bearer"]
+            ),
+        )
+        for path, methods in document["paths"].items()
+        for method, operation in methods.items()
+    ]
+
+
+@contextmanager
+def served(make: Callable[[], Function]) -> Iterator[str]:
+    """Serves a function on a port of its own, in a thread with an event loop, and yields its URL.
+
+    Args:
+        make: makes the function, in that thread.
+    """
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        server: list[uvicorn.Server] = []
+        thread = Thread(target=lambda: asyncio.run(_serve(make(), listening, server)))
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+        finally:
+            server[0].should_exit = True
+            thread.join()
+
+
+async def _serve(function: Function, listening: socket.socket, made: list[uvicorn.Server]) -> None:
+    config = uvicorn.Config(function.handle, lifespan="off", log_config=None)
+    made.append(uvicorn.Server(config))
+    await function.start()
+    try:
+        await made[0].serve([listening])
+    finally:
+        await function.stop()
