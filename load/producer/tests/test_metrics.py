@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry, Histogram, generate_latest
 
 from sensor_producer.endpoint import serve
-from sensor_producer.metrics import observe_all
 from sensor_shared.runtime.settings import ServerSettings
+from sensor_shared.telemetry.metrics import observe_all
 
 
 @given(st.lists(st.floats(-10, 1_000) | st.sampled_from([1.0, 5.0, 10.0])))

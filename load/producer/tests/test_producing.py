@@ -270,7 +270,7 @@ def test_what_kafka_acknowledged_is_in_the_topic_and_in_the_ledger(
 def test_records_are_cloudevents_below_64_kb_with_one_partition_per_device(
     form: str, topic: str, kafka_broker: str, start: Start
 ) -> None:
-    running = start(topic, TWINUP_PRODUCER_FORMAT=form, TWINUP_PRODUCER_MAX_READINGS="500")
+    running = start(topic, TWINUP_PRODUCER_FORMAT=form, TWINUP_PRODUCER_DURATION="500ms")
     assert running.process.wait(60) == 0
     source = f"urn:twinup:producer:{running.line('producing')['run']}"
     partition_of: dict[str, int] = {}

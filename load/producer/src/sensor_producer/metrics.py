@@ -1,8 +1,6 @@
 """What only the producer measures; its two public names are in `sensor_shared.telemetry`."""
 
-import numpy as np
-import numpy.typing as npt
-from prometheus_client import Counter, Gauge, Histogram
+from prometheus_client import Counter, Gauge
 
 GENERATED = Counter("sensor_producer_readings_generated_total", "Readings that devices measured.")
 RECORDS = Counter("sensor_producer_records_total", "Records that Kafka has acknowledged.")
@@ -21,16 +19,3 @@ BEHIND = Gauge(
 QUEUE = Gauge(
     "sensor_producer_queue_records", "Records handed over and not acknowledged by Kafka yet."
 )
-
-
-def observe_all(histogram: Histogram, values: npt.NDArray[np.float64]) -> None:
-    """Adds all values to a histogram without labels, at the cost of one.
-
-    The client library has no such call; a call per reading would cost more than making it.
-    """
-    bounds = np.array(histogram._upper_bounds)  # noqa: SLF001
-    counts = np.bincount(np.searchsorted(bounds, values), minlength=len(bounds))
-    for bucket, count in zip(histogram._buckets, counts.tolist(), strict=True):  # noqa: SLF001
-        if count:
-            bucket.inc(count)
-    histogram._sum.inc(float(values.sum()))  # noqa: SLF001

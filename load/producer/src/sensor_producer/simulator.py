@@ -15,7 +15,7 @@ from sensor_producer.publish import Publisher
 from sensor_producer.records import RecordMaker
 from sensor_producer.totals import Totals
 from sensor_shared.telemetry.logs import logger
-from sensor_shared.telemetry.metrics import PRODUCED, PRODUCER_LATENCY
+from sensor_shared.telemetry.metrics import PRODUCED, PRODUCER_LATENCY, observe_all
 
 _MOST_AT_ONCE = 10_000  # readings; bounds the time in which no report is served
 _REPORT_S = 60.0
@@ -55,11 +55,6 @@ class Simulator:
         self._log = logger()
         now = time.monotonic()
         self._turned_at = self._heard_at = self._flushed_at = now
-
-    @property
-    def totals(self) -> Totals:
-        """What Kafka has acknowledged."""
-        return self._totals
 
     def alive(self) -> bool:
         """Whether the loop turns."""
@@ -151,7 +146,7 @@ class Simulator:
             readings = Readings.join([one.record.readings for one in acknowledged])
             sizes = [len(one.record.readings) for one in acknowledged]
             heard_ms = np.repeat([one.at_ms for one in acknowledged], sizes)
-            metrics.observe_all(PRODUCER_LATENCY, heard_ms - readings.timestamp_ms)
+            observe_all(PRODUCER_LATENCY, heard_ms - readings.timestamp_ms)
             metrics.RECORDS.inc(len(acknowledged))
             PRODUCED.inc(len(readings))
             self._totals += Totals.of(readings)
