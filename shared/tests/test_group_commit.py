@@ -44,6 +44,14 @@ async def test_a_group_has_a_limit() -> None:
     assert max(len(one) for one in ledger.groups) == 3
 
 
+async def test_one_caller_after_another_never_waits_for_somebody_else() -> None:
+    ledger = Ledger()
+    ledger.gate.set()
+    group = GroupCommit(ledger.commit)
+    async with asyncio.timeout(10):
+        assert [await group(item) for item in range(20)] == [10 * item for item in range(20)]
+
+
 async def test_a_failure_reaches_each_caller_and_the_next_group_goes_on() -> None:
     ledger = Ledger()
     ledger.gate.set()

@@ -38,6 +38,8 @@ class GroupCommit(Generic[Item, Result]):
         if len(self._running) < self._max_commits:
             task = asyncio.create_task(self._run())
             self._running.add(task)
+            # The task takes itself out before its callers go on: one that calls again at once
+            # must not count on a task that has found nothing to do and is about to end.
             task.add_done_callback(self._running.discard)
         return await future
 
@@ -62,3 +64,6 @@ class GroupCommit(Generic[Item, Result]):
                 for (_, future), result in zip(group, results, strict=True):
                     if not future.done():
                         future.set_result(result)
+        task = asyncio.current_task()
+        if task is not None:
+            self._running.discard(task)
