@@ -66,8 +66,8 @@ def _health(run: RunFolder) -> int:
     return 0 if well else 1
 
 
-def _run(run: RunFolder) -> int:
-    return asyncio.run(foreground.run(run, os.environ, Console()))
+def _run(run: RunFolder, only: list[str]) -> int:
+    return asyncio.run(foreground.run(run, os.environ, only, Console()))
 
 
 def _clean(run: RunFolder) -> int:
@@ -82,7 +82,6 @@ _COMMANDS: Mapping[str, Callable[[RunFolder], int]] = {
     "down": _down,
     "status": _status,
     "health": _health,
-    "run": _run,
     "clean": _clean,
 }
 
@@ -92,17 +91,20 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="sensor_local", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     up = commands.add_parser("up", help="start in the background, return when all is ready")
-    up.add_argument("processes", nargs="*", help="only these")
     commands.add_parser("down", help="stop what runs in the background")
     commands.add_parser("status", help="show the processes; status 1 when nothing runs")
     commands.add_parser("health", help="ask every service; status 1 when one is not well")
-    commands.add_parser("run", help="run in the foreground with a live view, until Ctrl-C")
+    in_front = commands.add_parser("run", help="run with a live view, until Ctrl-C")
+    for command in (up, in_front):
+        command.add_argument("processes", nargs="*", help="only these")
     commands.add_parser("clean", help="remove the run folder")
     options = parser.parse_args()
     run = run_folder(os.environ)
     try:
         if options.command == "up":
             return _up(run, options.processes)
+        if options.command == "run":
+            return _run(run, options.processes)
         return _COMMANDS[options.command](run)
     except StartError as error:
         tell(str(error))

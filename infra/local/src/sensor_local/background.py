@@ -104,7 +104,7 @@ def down(run: RunFolder, tell: Callable[[str], None]) -> bool:
         supervisor = Started(**document["supervisor"])
         if process := supervisor.find():
             process.send_signal(signal.SIGTERM)
-        while run.is_supervised():
+        while run.is_supervised() or supervisor.find():
             for line in news.lines():
                 tell(line)
             time.sleep(_POLL_SECONDS)

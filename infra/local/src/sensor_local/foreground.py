@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from rich.console import Console
 from rich.live import Live
@@ -17,9 +17,11 @@ from sensor_local.usage import UsageMeter
 _SECONDS = 1.0
 
 
-async def run(folder: RunFolder, environ: Mapping[str, str], console: Console) -> int:
+async def run(
+    folder: RunFolder, environ: Mapping[str, str], only: Sequence[str], console: Console
+) -> int:
     """Runs the system until SIGINT, SIGTERM or SIGHUP; returns the exit status."""
-    session = Session(folder, environ, tell=lambda text: console.print(text, highlight=False))
+    session = Session(folder, environ, only, tell=lambda text: console.print(text, highlight=False))
     watching: list[asyncio.Task[None]] = []
 
     def ready() -> None:

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from enum import StrEnum
 
+from sensor_local.checkout import ROOT
 from sensor_local.failure import StartError
 from sensor_local.folder import RunFolder
 from sensor_local.process import Process, Started, die_with_parent, tail
@@ -85,7 +86,8 @@ class Supervisor:
     ):
         self.children = {process.name: Supervised(process) for process in processes}
         self._run = run
-        self._environ = environ
+        # A crash in native code shows in the log where it happened.
+        self._environ = {"PYTHONFAULTHANDLER": "1", **environ}
         self._tell = tell
         self._all_ready = False
         self._house: asyncio.Task[None] | None = None
@@ -190,6 +192,7 @@ class Supervisor:
         with self._run.log(process.name).open("ab") as log:
             handle = await asyncio.create_subprocess_exec(
                 *process.command,
+                cwd=ROOT,
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

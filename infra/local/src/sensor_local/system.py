@@ -168,7 +168,9 @@ class System:
                 "TWINUP_AUTH_SIGNING_KEY_FILE": str(self.credentials.signing_key_file),
                 "TWINUP_AUTH_ADMIN_PASSWORD": self.credentials.admin_password,
             },
-            "gateway": {"TWINUP_AUTH_URL": f"http://127.0.0.1:{self.port['auth']}"},
+            "gateway": {
+                "TWINUP_JWKS_URL": f"http://127.0.0.1:{self.port['auth']}/.well-known/jwks.json"
+            },
         }
         return [
             Process(
@@ -176,7 +178,7 @@ class System:
                 (sys.executable, "-m", "sensor_shared.runtime", str(FUNCTIONS / name)),
                 {**self._shared(port), **own.get(name, {})},
                 ready=readiness.http(self.port[port], "/health/readiness"),
-                after=("migrations", "topics", "redis", "mqtt", "mail"),
+                after=("migrations", "redis", "mqtt", "mail"),
                 port=self.port[port],
                 url=f"http://127.0.0.1:{self.port[port]}",
             )
@@ -192,7 +194,7 @@ class System:
             (sys.executable, "-m", "sensor_dispatcher", str(EVENTING)),
             {**self._shared("dispatcher"), "TWINUP_DISPATCHER_SINKS": sinks},
             ready=readiness.http(self.port["dispatcher"], "/health/readiness"),
-            after=("consumer", "analytics", "alerts"),
+            after=("topics", "consumer", "analytics", "alerts"),
             port=self.port["dispatcher"],
             stop_seconds=30.0,
         )
