@@ -91,6 +91,7 @@ class Publisher:
                     client.pending_calls_threshold = settings.inflight  # more are no surprise
                     self.connected = True
                     async with asyncio.TaskGroup() as senders:
+                        senders.create_task(_until_disconnected(client))
                         for _ in range(settings.inflight):
                             senders.create_task(self._send(client))
             except* (aiomqtt.MqttError, OSError, TimeoutError) as errors:
@@ -116,3 +117,9 @@ class Publisher:
                 self._acknowledged(topic)
             finally:
                 self._waiting.task_done()
+
+
+async def _until_disconnected(client: aiomqtt.Client) -> None:
+    """Raises when the connection is lost; who has nothing to send would not notice it."""
+    async for _ in client.messages:
+        pass  # nothing is subscribed to
