@@ -4,14 +4,14 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
-from operator import methodcaller
 
 import structlog
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from sensor_dispatcher.manifests import KafkaSourceSpec
+from sensor_dispatcher.messages import to_record
 from sensor_dispatcher.offsets import Prefix
-from sensor_dispatcher.records import Headers, Record
+from sensor_dispatcher.records import Record
 
 MAX_POLL_RECORDS = 50
 """Knative's `max.poll.records`: the most that one poll hands over."""
@@ -21,8 +21,6 @@ COMMIT_SECONDS = 5.0
 _POLL_SECONDS = 0.2
 _ROOM_SECONDS = 1.0
 _PREFETCH_KB = 16 * 1024
-
-_read_headers = methodcaller("headers")
 
 Batch = Sequence[tuple[Prefix, Record]]
 
@@ -177,7 +175,7 @@ class GroupConsumer(threading.Thread):
                 if (error := message.error()) is not None:
                     self._on_error(error)
                     continue
-                record = _record(message)
+                record = to_record(message)
                 # What was revoked in this very poll has no prefix any more. It is delivered all
                 # the same, and the partition's next owner commits it.
                 prefix = self._prefixes.get((record.topic, record.partition)) or Prefix()
@@ -239,34 +237,6 @@ class GroupConsumer(threading.Thread):
 
     def _on_error(self, error: KafkaError) -> None:
         self._log.warning("kafka", error=str(error), code=error.name())
-
-
-def _record(message: Message) -> Record:
-    topic, partition, offset = message.topic(), message.partition(), message.offset()
-    if topic is None or partition is None or offset is None:
-        raise TypeError("a record without coordinates")
-    return Record(
-        topic,
-        partition,
-        offset,
-        max(0, message.timestamp()[1]),
-        message.key(),
-        message.value(),
-        _headers(message),
-    )
-
-
-def _headers(message: Message) -> Headers:
-    """Headers one of whose names is no UTF-8 cannot be read: such a record counts as plain.
-
-    The client then returns a broken list and leaves its error pending. methodcaller notices, as
-    an interpreter that has specialised a plain call (3.11 does) would not: the error would come
-    up somewhere else, and end the thread.
-    """
-    try:
-        return tuple(_read_headers(message) or ())
-    except (UnicodeDecodeError, SystemError):
-        return ()
 
 
 def _names(partitions: list[TopicPartition]) -> list[str]:
