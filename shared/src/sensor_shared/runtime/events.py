@@ -134,14 +134,14 @@ def decode_event(headers: list[tuple[bytes, bytes]], body: bytes) -> Event:
         decoded: CloudEvent = from_http(fields, body, data_unmarshaller=_as_it_came)
         attributes: dict[str, Any] = dict(decoded.get_attributes())
         return Event(
-            id=str(attributes["id"]),
-            source=str(attributes["source"]),
-            type=str(attributes["type"]),
+            id=_text(attributes["id"]),
+            source=_text(attributes["source"]),
+            type=_text(attributes["type"]),
             data=_as_bytes(decoded.get_data()),
-            content_type=attributes.get("datacontenttype"),
-            subject=attributes.get("subject"),
+            content_type=_optional(attributes.get("datacontenttype")),
+            subject=_optional(attributes.get("subject")),
             time=_time(attributes.get("time")),
-            extensions={k: str(v) for k, v in attributes.items() if k not in _KNOWN},
+            extensions={k: _text(v) for k, v in attributes.items() if k not in _KNOWN},
         )
     except Exception as error:  # the library raises its own and builtin errors for bad input
         raise MalformedEventError(f"not a CloudEvent: {str(error)[:200]}") from error
@@ -149,6 +149,17 @@ def decode_event(headers: list[tuple[bytes, bytes]], body: bytes) -> Event:
 
 def _as_it_came(data: Any) -> Any:
     return data
+
+
+def _text(value: Any) -> str:
+    """JSON can spell other types, and lone surrogates, which no UTF-8 and no store can hold."""
+    text = str(value)
+    text.encode()
+    return text
+
+
+def _optional(value: Any) -> str | None:
+    return None if value is None else _text(value)
 
 
 def _as_bytes(data: Any) -> bytes:

@@ -56,7 +56,7 @@ def _read(data: bytes) -> pa.RecordBatch:
                 batches = (
                     pa.Table.from_batches(batches, reader.schema).combine_chunks().to_batches()
                 )
-            batch = batches[0] if batches else reader.schema.empty_table().to_batches()[0]
+            batch = batches[0] if batches else pa.RecordBatch.from_pylist([], reader.schema)
             batch.validate(full=True)  # a stranger's offsets must not be trusted
     except (pa.ArrowException, OSError, ValueError) as error:
         raise UnreadableError(str(error)[:200]) from error
