@@ -72,12 +72,12 @@ def rejects(deliveries: Iterable[Delivery]) -> Block:
     rows = [
         {
             "received_at": delivery.arrived_ms,
-            "source": _storable(delivery.event.source),
-            "event_id": _storable(delivery.event.id),
+            "source": delivery.event.source,
+            "event_id": delivery.event.id,
             "position": reject.position,
             "reason": reject.reason,
-            "detail": _storable(reject.detail),
-            "device_id": _storable(reject.device_id),
+            "detail": reject.detail,
+            "device_id": reject.device_id,
             "raw": reject.raw,
         }
         for delivery in deliveries
@@ -109,11 +109,6 @@ def token(keys: Sequence[str]) -> str:
     for key in sorted(keys):
         digest.update(bytes.fromhex(key))
     return digest.hexdigest()
-
-
-def _storable(text: str) -> str:
-    """Lone surrogates have no UTF-8; whatever else came is kept as it is."""
-    return text.encode("utf-8", "replace").decode()
 
 
 def _block(table: str, batch: pa.RecordBatch) -> Block:

@@ -1,0 +1,207 @@
+"""Group commit, with a ClickHouse whose answers the test decides."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from clickhouse_connect.driver.exceptions import DatabaseError
+
+from sensor_consumer.delivery import Delivery
+from sensor_consumer.settings import StoreSettings
+from sensor_consumer.stages import Stages
+from sensor_consumer.store import Store
+from sensor_shared.adapters.database import DatabaseAwayError
+from sensor_shared.contracts.errors import Retry
+from sensor_shared.contracts.events import READINGS_V1, Event
+
+from .conftest import batch_of, now_ms, reading
+
+
+def delivery(event_id: str, rows: int = 1) -> Delivery:
+    event = Event(id=event_id, source="/tests", type=READINGS_V1, data=b"")
+    readings = [reading(f"{event_id}-{row}") for row in range(rows)]
+    return Delivery(event, batch_of(readings), [], now_ms())
+
+
+def ids(group: Sequence[Delivery]) -> list[str]:
+    return [item.event.id for item in group]
+
+
+@dataclass
+class Writer:
+    """Notes what is written; fails as it is told to; waits while the gate is closed."""
+
+    errors: list[Exception] = field(default_factory=list)
+    refused: str = ""
+    tried: list[list[str]] = field(default_factory=list)
+    written: list[str] = field(default_factory=list)
+    began: asyncio.Event = field(default_factory=asyncio.Event)
+    gate: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def write(self, group: Sequence[Delivery]) -> pa.RecordBatch:
+        self.tried.append(ids(group))
+        self.began.set()
+        await self.gate.wait()
+        if self.errors:
+            raise self.errors.pop(0)
+        if self.refused in ids(group):
+            raise DatabaseError("Code: 117. DB::Exception: bad data")
+        self.written += ids(group)
+        return pa.concat_batches([item.batch for item in group])
+
+
+@dataclass
+class Memory:
+    """Knows some events; notes what is published."""
+
+    stored: set[str] = field(default_factory=set)
+    published: list[str] = field(default_factory=list)
+
+    async def known(self, keys: Sequence[str]) -> set[str]:
+        return self.stored & set(keys)
+
+    async def publish(self, _batch: pa.RecordBatch, keys: Sequence[str]) -> bool:
+        self.published += keys
+        return True
+
+
+@dataclass
+class Bench:
+    store: Store
+    writer: Writer
+    memory: Memory
+
+
+@asynccontextmanager
+async def bench(**settings: Any) -> AsyncIterator[Bench]:
+    writer, memory = Writer(), Memory()
+    settings = {"linger_ms": 0, "inserts_per_second": 1_000} | settings
+    store = Store(writer, memory, Stages(), StoreSettings(**settings))
+    store.start()
+    writer.gate.set()
+    try:
+        yield Bench(store, writer, memory)
+    finally:
+        await store.stop()
+
+
+async def test_what_arrives_while_an_insert_is_under_way_is_the_next_insert() -> None:
+    async with bench() as b:
+        b.writer.gate.clear()
+        adding = [asyncio.create_task(b.store.add(delivery("first")))]
+        await b.writer.began.wait()
+        adding += [asyncio.create_task(b.store.add(delivery(name))) for name in "abc"]
+        await asyncio.sleep(0)
+        assert not any(task.done() for task in adding)  # nothing is answered before its rows
+        b.writer.gate.set()
+        await asyncio.gather(*adding)
+        assert b.writer.tried == [["first"], ["a", "b", "c"]]
+
+
+async def test_events_that_come_together_are_one_insert() -> None:
+    async with bench() as b:
+        await asyncio.gather(*(b.store.add(delivery(str(i))) for i in range(20)))
+        assert b.writer.tried == [[str(i) for i in range(20)]]
+        assert len(b.memory.published) == 20
+
+
+async def test_an_insert_is_bounded_and_the_rest_follows() -> None:
+    async with bench(max_rows=5) as b:
+        await asyncio.gather(*(b.store.add(delivery(str(i), rows=3)) for i in range(4)))
+        assert b.writer.tried == [["0", "1"], ["2", "3"]]
+
+
+async def test_when_too_much_waits_the_caller_is_told_to_slow_down() -> None:
+    async with bench(max_waiting_rows=4) as b:
+        b.writer.gate.clear()
+        adding = [asyncio.create_task(b.store.add(delivery("0", rows=1)))]
+        await b.writer.began.wait()
+        adding.append(asyncio.create_task(b.store.add(delivery("1", rows=3))))
+        await asyncio.sleep(0)
+        with pytest.raises(Retry) as error:
+            await b.store.add(delivery("2", rows=2))
+        assert error.value.status == 429
+        b.writer.gate.set()
+        await asyncio.gather(*adding)
+
+
+async def test_an_event_larger_than_all_that_may_wait_is_still_taken_when_nothing_waits() -> None:
+    async with bench(max_waiting_rows=4) as b:
+        await b.store.add(delivery("large", rows=9))
+        assert b.writer.written == ["large"]
+
+
+async def test_a_short_absence_of_clickhouse_is_bridged_with_the_same_group() -> None:
+    async with bench() as b:
+        b.writer.errors = [DatabaseAwayError("cut off")]
+        await asyncio.gather(*(b.store.add(delivery(name)) for name in "ab"))
+        assert b.writer.tried == [["a", "b"], ["a", "b"]]
+
+
+async def test_a_longer_absence_gives_every_event_back_and_forgets_none() -> None:
+    async with bench(attempts=2) as b:
+        b.writer.errors = [DatabaseAwayError("down"), DatabaseAwayError("down")]
+        adding = [b.store.add(delivery(name)) for name in "ab"]
+        results = await asyncio.gather(*adding, return_exceptions=True)
+        assert [type(result) for result in results] == [Retry, Retry]
+        assert b.memory.published == []
+        await asyncio.gather(*(b.store.add(delivery(name)) for name in "ab"))
+        assert b.writer.written == ["a", "b"]
+
+
+async def test_an_event_that_clickhouse_refuses_does_not_hold_up_its_neighbours() -> None:
+    async with bench() as b:
+        b.writer.refused = "bad"
+        results = await asyncio.gather(
+            *(b.store.add(delivery(name)) for name in ("a", "bad", "b")), return_exceptions=True
+        )
+        assert [type(result) for result in results] == [type(None), Retry, type(None)]
+        assert b.writer.written == ["a", "b"]
+
+
+async def test_what_nobody_foresaw_is_given_back_and_storing_goes_on() -> None:
+    async with bench() as b:
+        b.writer.errors = [ZeroDivisionError("a defect")]
+        with pytest.raises(Retry):
+            await b.store.add(delivery("a"))
+        assert b.store.running
+        await b.store.add(delivery("a"))
+        assert b.writer.written == ["a"]
+
+
+async def test_a_stored_event_is_not_written_again() -> None:
+    async with bench() as b:
+        for _ in range(2):
+            await b.store.add(delivery("a"))
+        b.memory.stored.add(delivery("b").key)  # another replica has it
+        await asyncio.gather(b.store.add(delivery("b")), b.store.add(delivery("c")))
+        assert b.writer.written == ["a", "c"]
+
+
+async def test_one_caller_going_away_takes_no_other_along() -> None:
+    async with bench() as b:
+        b.writer.gate.clear()
+        gone = asyncio.create_task(b.store.add(delivery("a")))
+        stays = asyncio.create_task(b.store.add(delivery("a")))
+        await b.writer.began.wait()
+        gone.cancel()
+        b.writer.gate.set()
+        await stays
+        assert b.writer.written == ["a"]
+
+
+async def test_stopping_gives_back_what_was_not_stored() -> None:
+    async with bench() as b:
+        b.writer.gate.clear()
+        adding = [asyncio.create_task(b.store.add(delivery("a")))]
+        await b.writer.began.wait()
+        adding.append(asyncio.create_task(b.store.add(delivery("b"))))
+        await asyncio.sleep(0)
+        await b.store.stop()
+        results = await asyncio.gather(*adding, return_exceptions=True)
+        assert [type(result) for result in results] == [Retry, Retry]
+        assert not b.store.running
