@@ -4,6 +4,7 @@ import asyncio
 import os
 import socket
 from collections.abc import AsyncIterator, Callable, Iterator
+from concurrent.futures import Future
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from threading import Thread
@@ -85,21 +86,30 @@ def served(make: Callable[[], Function]) -> Iterator[str]:
         make: makes the function, in that thread.
     """
     with socket.create_server(("127.0.0.1", 0)) as listening:
-        server: list[uvicorn.Server] = []
-        thread = Thread(target=lambda: asyncio.run(_serve(make(), listening, server)))
+        started: Future[uvicorn.Server] = Future()
+        thread = Thread(target=lambda: asyncio.run(_serve(make, listening, started)))
         thread.start()
         try:
             yield f"http://127.0.0.1:{listening.getsockname()[1]}"
         finally:
-            server[0].should_exit = True
+            started.result().should_exit = True
             thread.join()
 
 
-async def _serve(function: Function, listening: socket.socket, made: list[uvicorn.Server]) -> None:
-    config = uvicorn.Config(function.handle, lifespan="off", log_config=None)
-    made.append(uvicorn.Server(config))
-    await function.start()
+async def _serve(
+    make: Callable[[], Function], listening: socket.socket, started: Future[uvicorn.Server]
+) -> None:
     try:
-        await made[0].serve([listening])
+        function = make()
+        await function.start()
+        server = uvicorn.Server(
+            uvicorn.Config(function.handle, interface="asgi3", lifespan="off", log_config=None)
+        )
+        started.set_result(server)
+    except BaseException as error:
+        started.set_exception(error)
+        raise
+    try:
+        await server.serve([listening])
     finally:
         await function.stop()

@@ -76,7 +76,7 @@ def _complete(document: dict[str, Any]) -> dict[str, Any]:
             guarded = bool(operation.setdefault("security", []))
             statuses = [500]
             statuses += [401, 403, 503] if guarded else []
-            statuses += [413] if "requestBody" in operation else []
+            statuses += [400, 413] if "requestBody" in operation else []
             statuses += [422] if {"parameters", "requestBody"} & operation.keys() else []
             answers = operation["responses"]
             if "HTTPValidationError" in str(answers.get("422")):
