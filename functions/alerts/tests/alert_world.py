@@ -121,24 +121,26 @@ def credentials(token: str = TOKEN) -> tuple[tuple[str, str], ...]:
 
 @dataclass
 class World:
-    """One database, one Redis database number and one recipient; instances on demand."""
+    """One database, one prefix in Redis and one recipient; instances on demand."""
 
     settings: AlertServiceSettings
     mails: Mails
+    prefix: str
     _running: list[Service] = field(default_factory=list)
 
-    async def start(self, **changes: Any) -> Service:
+    async def start(self, prefix: str | None = None, **changes: Any) -> Service:
         """Starts an instance, with some sections of the settings exchanged."""
-        function = AlertsFunction(self.settings.model_copy(update=changes), RULES)
+        settings = self.settings.model_copy(update=changes)
+        function = AlertsFunction(settings, RULES, prefix=prefix or self.prefix)
         await function.start()
         channel = grpc.aio.insecure_channel(f"127.0.0.1:{function.grpc_port}")
         service = Service(function, channel)
         self._running.append(service)
         return service
 
-    async def ready(self, **changes: Any) -> Service:
+    async def ready(self, prefix: str | None = None, **changes: Any) -> Service:
         """Starts an instance and waits until it is ready."""
-        service = await self.start(**changes)
+        service = await self.start(prefix, **changes)
 
         async def is_ready() -> bool:
             return service.function.ready()
@@ -191,13 +193,13 @@ async def world(
             collect=0.05,
         ),
     )
-    made = World(settings, Mails(smtp_sink.url, recipient))
+    made = World(settings, Mails(smtp_sink.url, recipient), prefix=uuid.uuid4().hex)
     yield made
     await made.stop()
 
 
 def device() -> str:
-    """Returns a device that no other test has: Redis is shared."""
+    """Returns a device that no other test has."""
     return f"industrial_sensor_{uuid.uuid4().hex[:12]}"
 
 

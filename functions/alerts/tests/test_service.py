@@ -139,12 +139,11 @@ async def test_different_breaches_at_ten_replicas_at_once_are_counted_in_one_ale
 
 
 async def test_with_redis_emptied_an_open_alert_comes_back_from_the_history(world: World) -> None:
-    """The second instance has a Redis that never heard of the alert."""
+    """The second instance finds nothing in Redis, as after it was emptied."""
     first, who = await world.ready(), device()
     opening = request(who)
     await first.send(opening)
-    redis = world.settings.redis
-    other = await world.ready(redis=redis.model_copy(update={"db": redis.db + 1}))
+    other = await world.ready(prefix=f"{world.prefix}-emptied")
     answer = await other.send(request(who, after=1))
     assert answer.alert_id == opening.alert_id
     again = await other.send(opening)
@@ -405,3 +404,18 @@ async def test_what_was_told_of_is_marked_in_the_record(world: World) -> None:
 
     await eventually(updated)
     assert await told()
+
+
+async def test_a_storm_of_alerts_is_recorded_whole_and_within_the_limits(world: World) -> None:
+    """More requests at once than Redis connections: all of them are decided on together."""
+    service = await world.ready()
+    sent = [request(device()) for _ in range(300)]
+    answers = await asyncio.gather(*(service.send(one) for one in sent))
+    assert [answer.alert_id for answer in answers] == [one.alert_id for one in sent]
+    assert (await service.history(limit=1)).total_count == 300
+
+    async def told() -> bool:
+        rows = await world.rows("SELECT count() FROM alerts FINAL WHERE email_sent")
+        return rows == [(100,)]
+
+    await eventually(told)

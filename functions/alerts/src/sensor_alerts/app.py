@@ -30,18 +30,27 @@ from sensor_shared.runtime.settings import config_file
 from sensor_shared.telemetry.logs import logger
 
 _CHECK_SECONDS: Final = 2.0
+# A storm of alerts waits for its turn: that all connections are in use is not Redis being away.
+_REDIS_WAIT_SECONDS: Final = 5.0
 
 
 class AlertsFunction:
-    """The alert service; see `sensor_shared.runtime.function.Function`."""
+    """The alert service; see `sensor_shared.runtime.function.Function`.
+
+    Args:
+        settings: of all its parts.
+        rules: give the severity when a request does not.
+        prefix: of the keys in Redis; instances with the same one decide together.
+    """
 
     name = "alerts"
 
-    def __init__(self, settings: AlertServiceSettings, rules: Rules):
+    def __init__(self, settings: AlertServiceSettings, rules: Rules, *, prefix: str = "alerts"):
         self.server = settings.server
         self.logger = settings.logger
         self._settings = settings
         self._rules = rules
+        self._prefix = prefix
         self._missing: str | None = "starting"
         self._tasks: list[asyncio.Task[None]] = []
         self._closing = contextlib.AsyncExitStack()
@@ -60,15 +69,15 @@ class AlertsFunction:
         """Opens clients, queue and gRPC server; what is away is tried again until it answers."""
         settings, limits = self._settings, self._settings.limits
         window_ms = int(limits.deduplication * 1000)
-        shared = redis.connect(settings.redis)
+        shared = redis.connect(settings.redis, wait=_REDIS_WAIT_SECONDS)
         database = Database(settings.clickhouse)
         history = History(database, window_ms)
         mails = MailQueue(settings.smtp, Post(settings.smtp).deliver)
         intake = Intake(
             rules=self._rules,
             history=history,
-            episodes=Episodes(shared, window_ms),
-            gate=RedisGate(shared, limits.limits()),
+            episodes=Episodes(shared, window_ms, self._prefix),
+            gate=RedisGate(shared, limits.limits(), self._prefix),
             local_gate=LocalGate(limits.limits()),
             notifier=mails,
         )

@@ -209,8 +209,9 @@ class Intake:
 
     def _redis_is_away(self, error: RedisError) -> None:
         """Lets the next requests not wait for Redis, one after the other."""
+        if self._redis_is_there():
+            self._log.warning("Redis away", error=str(error))
         self._redis_failed_at = time.monotonic()
-        self._log.warning("Redis away", error=str(error))
 
     def _keep(self, alert: Alert) -> None:
         known = self._changed.get(alert.alert_id)

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import hiredis
 from pydantic import Field, SecretStr
-from redis.asyncio import Redis
+from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.connection import Connection, SSLConnection
 from redis.asyncio.retry import Retry
 from redis.backoff import ExponentialBackoff
@@ -45,8 +45,14 @@ class _SecureConnection(_PackedInC, SSLConnection):
     pass
 
 
-def connect(settings: RedisSettings) -> Redis:
-    """Returns a client; it connects with its first command, and again after a failure."""
+def connect(settings: RedisSettings, *, wait: float | None = None) -> Redis:
+    """Returns a client; it connects with its first command, and again after a failure.
+
+    Args:
+        settings: where and as whom.
+        wait: seconds that a command waits for one of the connections (100) when all are in use;
+            None: it fails at once.
+    """
     password = settings.password.get_secret_value() if settings.password else None
     redis = Redis(
         host=settings.host,
@@ -59,5 +65,15 @@ def connect(settings: RedisSettings) -> Redis:
         health_check_interval=15,
         retry=Retry(ExponentialBackoff(cap=0.1, base=0.01), retries=1),
     )
-    redis.connection_pool.connection_class = _SecureConnection if settings.secure else _Connection
-    return redis
+    pool = redis.connection_pool
+    pool.connection_class = _SecureConnection if settings.secure else _Connection
+    if wait is None:
+        return redis
+    return Redis.from_pool(
+        BlockingConnectionPool(
+            max_connections=pool.max_connections,
+            timeout=wait,
+            connection_class=pool.connection_class,
+            **pool.connection_kwargs,
+        )
+    )
