@@ -88,8 +88,10 @@ def main() -> None:
 
     java = [str(JAVA), *_JVM, "-cp", f"{KAFKA_JARS}/*"]
     if not (log_dir / "meta.properties").exists():
-        tool = [*java, "kafka.tools.StorageTool", "format", "-t", _cluster_id(), "-c"]
-        done = subprocess.run([*tool, settings], check=False)  # noqa: S603 - no shell, our words
+        # In one word, as an id that begins with "-" would be taken for an option.
+        cluster = f"--cluster-id={_cluster_id()}"
+        tool = [*java, "kafka.tools.StorageTool", "format", cluster, "--config", settings]
+        done = subprocess.run(tool, check=False)  # noqa: S603 - no shell, our words
         if done.returncode != 0:
             sys.exit(f"Kafka's data folder {log_dir} could not be formatted")
     os.execv(java[0], [*java, "kafka.Kafka", str(settings)])  # noqa: S606 - no shell wanted

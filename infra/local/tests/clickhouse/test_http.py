@@ -407,6 +407,15 @@ def test_inserts_and_queries_run_side_by_side(server: ServerProcess, database: s
     assert server.sql("SELECT count(), uniqExact(a) FROM t", database=database) == "6000\t6000\n"
 
 
+def test_a_body_longer_than_any_head_may_be_is_taken(server: ServerProcess) -> None:
+    """Its last piece ends the request, and must not be counted as the next one's head."""
+    data = "".join(f"{number}\n" for number in range(300_000)).encode()
+    server.sql("CREATE TABLE long_body (n UInt64) ENGINE = Memory")
+    for _ in range(5):
+        assert server.send(data, query="INSERT INTO long_body FORMAT TSV").status == 200
+    assert server.sql("SELECT count() FROM long_body") == "1500000\n"
+
+
 def test_what_is_too_long_is_refused(server: ServerProcess) -> None:
     assert server.send(method="GET", query="SELECT 1 --" + "x" * 1_100_000).status == 400
     with socket.create_connection(("127.0.0.1", server.port), PATIENCE) as stranger:

@@ -15,11 +15,14 @@ def limited_protocol(max_head_bytes: int) -> type[asyncio.Protocol]:
     class LimitedProtocol(HttpToolsProtocol):
         _head_bytes = 0
         _in_head = True
+        _got_further = False
 
         def data_received(self, data: bytes) -> None:
+            self._got_further = False
             super().data_received(data)
-            # Only what came while no head was complete is counted: bodies have their own limit.
-            self._head_bytes = self._head_bytes + len(data) if self._in_head else 0
+            # Only what neither ended a head nor belonged to a body: bodies have their own limit.
+            waiting = self._in_head and not self._got_further
+            self._head_bytes = self._head_bytes + len(data) if waiting else 0
             if self._head_bytes > max_head_bytes and not self.transport.is_closing():
                 self.transport.write(
                     b"HTTP/1.1 431 Request Header Fields Too Large\r\n"
@@ -29,10 +32,12 @@ def limited_protocol(max_head_bytes: int) -> type[asyncio.Protocol]:
 
         def on_headers_complete(self) -> None:
             self._in_head = False
+            self._got_further = True
             super().on_headers_complete()
 
         def on_message_complete(self) -> None:
             self._in_head = True
+            self._got_further = True
             super().on_message_complete()
 
     return LimitedProtocol
