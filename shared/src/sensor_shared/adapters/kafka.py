@@ -99,23 +99,27 @@ class GroupLag:
     def read(self, timeout: float = 5.0) -> dict[int, int]:
         """Returns the records not yet committed, by partition; blocks, so call it in a thread.
 
-        A partition without a commit counts from its end, where such a group would start.
+        A partition without a commit counts from its beginning, where such a group starts.
 
         Raises:
             KafkaException: when the cluster does not answer.
         """
         topics = self._admin.list_topics(self._topic, timeout=timeout).topics
         partitions = [TopicPartition(self._topic, p) for p in topics[self._topic].partitions]
-        ends = {
-            tp.partition: future.result().offset
-            for tp, future in self._admin.list_offsets(
-                {tp: OffsetSpec.latest() for tp in partitions}, request_timeout=timeout
-            ).items()
-        }
+        begins = self._offsets(partitions, OffsetSpec.earliest(), timeout)
+        ends = self._offsets(partitions, OffsetSpec.latest(), timeout)
         request = [ConsumerGroupTopicPartitions(self._group, partitions)]
         futures: Any = self._admin.list_consumer_group_offsets(request, request_timeout=timeout)
         committed = futures[self._group].result().topic_partitions
         return {
-            tp.partition: max(0, ends[tp.partition] - tp.offset) if tp.offset >= 0 else 0
+            tp.partition: max(0, ends[tp.partition] - max(tp.offset, begins[tp.partition]))
             for tp in committed
         }
+
+    def _offsets(
+        self, partitions: list[TopicPartition], which: OffsetSpec, timeout: float
+    ) -> dict[int, int]:
+        futures = self._admin.list_offsets(
+            dict.fromkeys(partitions, which), request_timeout=timeout
+        )
+        return {tp.partition: future.result().offset for tp, future in futures.items()}

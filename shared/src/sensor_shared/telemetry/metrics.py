@@ -33,7 +33,7 @@ PRODUCER_LATENCY = Histogram(
 # --- consumer
 CONSUMER_LAG = Gauge(
     "sensor_consumer_lag",
-    "Records of a topic's partition that a group has not committed yet.",
+    "Records of a topic's partition that a group has not finished yet.",
     ["group", "topic", "partition"],
 )
 INSERT_LATENCY = Histogram(

@@ -1,14 +1,19 @@
 """Compression of bodies by the names that HTTP gives it."""
 
+import sys
 import zlib
 from collections.abc import Callable
 from typing import Protocol
 
 import lz4.frame  # type: ignore[import-untyped]
-from backports import zstd
 
 from sensor_local.clickhouse import errors
 from sensor_local.clickhouse.errors import ServerError
+
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
 
 
 class Codec(Protocol):
