@@ -1,6 +1,7 @@
 """Devices, latest metrics and history, on the real Redis and ClickHouse."""
 
 import json
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -9,11 +10,12 @@ import pytest
 from redis.asyncio import Redis
 
 from sensor_gateway.app import Gateway
+from sensor_gateway.settings import GatewaySettings
 from sensor_shared.adapters.latest import LAST_SEEN, LatestReadings
 from sensor_shared.contracts.readings import SCHEMA
 from sensor_shared.testing.parts import Lines
 
-from .conftest import BASE_MS, DEVICE, add_devices, add_reading, moment, until
+from .conftest import BASE_MS, DEVICE, Issuer, add_devices, add_reading, moment, until
 
 pytestmark = pytest.mark.integration
 METRICS = f"/api/v1/devices/{DEVICE}/metrics"
@@ -230,3 +232,21 @@ async def test_the_decimals_stored_are_the_numbers_answered(
     assert latest["temperature"] == -12.345
     history = await http.get(HISTORY, params={"from": BASE_MS, "to": BASE_MS + 1})
     assert history.json()["items"][0]["temperature"] == -12.345
+
+
+async def test_it_starts_before_the_database_is_there_and_is_ready_with_redis_alone(
+    lines: Lines, issuer: Issuer
+) -> None:
+    lines.sections["clickhouse"]["database"] = "not_there"
+    sections = {"jwks": {"url": issuer.url}, "gateway": {"probe_seconds": 0.05}}
+    function = Gateway(GatewaySettings.model_validate({**lines.sections, **sections}))
+    await function.start()
+    await until(function.ready)
+    assert function.alive()
+    assert not function._parts.clickhouse
+    await function.stop()
+
+
+def test_the_config_file_holds_the_defaults_and_only_keys_that_exist() -> None:
+    file = Path(__file__).parents[3] / "configs" / "gateway-config.yaml"
+    assert GatewaySettings.load({}, file) == GatewaySettings()

@@ -49,6 +49,7 @@ class FirstAdmin:
 
     async def settle(self) -> None:
         """Tries until ClickHouse answers."""
+        reported = ""
         while not self.settled:
             try:
                 if await self._users.none_yet():
@@ -56,7 +57,9 @@ class FirstAdmin:
                 self.settled = True
             except (DatabaseAwayError, ClickHouseError) as error:
                 # Without the table `users` too: the migrations may still be running.
-                self._log.warning("users cannot be read yet", error=str(error)[:300])
+                if str(error) != reported:
+                    reported = str(error)
+                    self._log.warning("users cannot be read yet", error=reported[:300])
                 await asyncio.sleep(_RETRY_SECONDS)
 
     async def _make(self) -> None:

@@ -79,8 +79,8 @@ class Gateway:
         await self._database.close()
 
     def alive(self) -> bool:
-        """Nothing here needs a restart to come back."""
-        return True
+        """False when nobody looks after the parts any more."""
+        return self._parts.watched
 
     def ready(self) -> bool:
         """True when tokens can be checked and Redis or ClickHouse answers."""

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable
 
+from clickhouse_connect.driver.exceptions import ClickHouseError
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
@@ -53,6 +54,11 @@ class Parts:
         """True when nothing is away."""
         return self.keys and self.redis and self.clickhouse
 
+    @property
+    def watched(self) -> bool:
+        """False when asking has ended in a way nothing foresaw."""
+        return self._task is None or not self._task.done()
+
     def start(self) -> None:
         """Begins to ask; must be called in a running event loop."""
         self._task = asyncio.create_task(self._run(), name="parts")
@@ -82,6 +88,6 @@ class Parts:
         try:
             async with asyncio.timeout(self._seconds):
                 await question
-        except (RedisError, DatabaseAwayError, OSError):
-            return False
+        except (RedisError, DatabaseAwayError, ClickHouseError, OSError):
+            return False  # refused counts as away: before the migrations there is no database
         return True
