@@ -40,7 +40,7 @@ class LatestSettings(Section):
 
     ttl_seconds: Positive = 300.0
     """Age at which a reading is no longer a latest value."""
-    timeout: Positive = 0.25
+    timeout: Positive = 0.5
     """Seconds that Redis may take for one group of events."""
     pause: Positive = 1.0
     """Seconds for which Redis is left alone after a failure."""
