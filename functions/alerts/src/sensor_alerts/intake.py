@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final, Literal, Protocol
+from weakref import WeakValueDictionary
 
 import msgspec
 from redis.exceptions import RedisError
@@ -82,6 +83,7 @@ class Intake:
         self._notifier = notifier
         self._now = now
         self._changed: dict[str, Alert] = {}
+        self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._redis_failed_at = float("-inf")
         self._log = logger(part="intake")
 
@@ -136,7 +138,8 @@ class Intake:
                 return await self._take_shared(breach, now)
             except RedisError as error:
                 self._redis_is_away(error)
-        return await self._take_alone(breach, now)
+        async with self._alone(breach):
+            return await self._take_alone(breach, now)
 
     async def _take_shared(self, breach: Alert, now: datetime) -> tuple[Outcome, Alert]:
         outcome, episode = await self._episodes.touch(breach)
@@ -203,6 +206,10 @@ class Intake:
             return False
         self._notifier.submit(alert)
         return True
+
+    def _alone(self, alert: Alert) -> asyncio.Lock:
+        """Keeps two changes of one alert, each read and written, from the same version."""
+        return self._locks.setdefault(alert.device_id, asyncio.Lock())
 
     def _redis_is_there(self) -> bool:
         return time.monotonic() - self._redis_failed_at >= _REDIS_PAUSE_SECONDS
