@@ -1,11 +1,12 @@
 """The pytest plugin leaves nothing behind, also when a run is interrupted or killed."""
 
+import contextlib
 import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psutil
@@ -28,11 +29,12 @@ def scratch(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def start(scratch: Path, seconds: float, *options: str) -> "subprocess.Popen[bytes]":
+@contextlib.contextmanager
+def start(scratch: Path, seconds: float, *options: str) -> "Iterator[subprocess.Popen[bytes]]":
     test = scratch / "test_inner.py"
     test.write_text(TEST.format(file=str(scratch / "running"), seconds=seconds))
     plugin = ["-p", "sensor_local.testing", "-p", "no:cacheprovider"]
-    return subprocess.Popen(
+    run = subprocess.Popen(
         [sys.executable, "-m", "pytest", "-q", *plugin, *options, str(test)],
         cwd=scratch,
         env={**os.environ, "TMPDIR": str(scratch / "temporary")},
@@ -40,6 +42,11 @@ def start(scratch: Path, seconds: float, *options: str) -> "subprocess.Popen[byt
         stderr=subprocess.DEVNULL,
         start_new_session=True,
     )
+    try:
+        yield run
+    finally:
+        run.kill()
+        run.wait()
 
 
 def until(condition: Callable[[], bool], what: str) -> None:

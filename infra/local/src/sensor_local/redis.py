@@ -22,6 +22,8 @@ def command(data: Path, port: int) -> tuple[str, ...]:
         "maxmemory": "1gb",
         "maxmemory-policy": "noeviction",
         "daemonize": "no",
+        # Its title would overwrite command line and environment, by which it is recognised.
+        "set-proc-title": "no",
         "loglevel": "notice",
     }
     words = (word for name, value in settings.items() for word in (f"--{name}", value))
