@@ -13,7 +13,7 @@ MinuteKey = tuple[str, int]
 """A device and one of its minutes, counted since the epoch."""
 
 _SPARE_MS = 120_000
-_DEVICES_PER_SCRIPT = 500  # bounds how long one script holds Redis up
+_DEVICES_PER_SCRIPT = 150  # bounds how long one script holds Redis up
 
 # For each device: its key and the keys of its minutes; the token that its record began with
 # when it was read, the new record, the number of minutes and their new records.
