@@ -57,38 +57,65 @@ async def never() -> bool:
 FOREVER = "import time; time.sleep(600)"
 
 
-async def test_a_process_starts_when_those_before_it_are_ready_and_stops_before_them(
-    run: RunFolder, tmp_path: Path
-) -> None:
-    journal = tmp_path / "journal"
+class Journal:
+    """Processes that write down their start and their end, which takes a while."""
 
-    def noting(name: str) -> tuple[str, ...]:
-        return script(f"""
+    def __init__(self, folder: Path):
+        self._folder = folder
+        self._file = folder / "journal"
+
+    def process(self, name: str, *after: str) -> Process:
+        ready = self._folder / name
+        command = script(f"""
             import pathlib, signal, time
             def note(text):
-                with open({str(journal)!r}, "a") as file: file.write(text + "\\n")
+                with open({str(self._file)!r}, "a") as file: file.write(text + "\\n")
             def stop(*_):
                 time.sleep(0.1)
                 note("{name} stopped")
                 raise SystemExit
             signal.signal(signal.SIGTERM, stop)
             note("{name} started")
-            pathlib.Path({str(tmp_path / name)!r}).touch()
+            pathlib.Path({str(ready)!r}).touch()
             time.sleep(600)
         """)
+        return Process(name, command, ready=touched(ready), after=after)
 
-    below = Process("below", noting("below"), ready=touched(tmp_path / "below"))
-    above = Process("above", noting("above"), ready=touched(tmp_path / "above"), after=("below",))
-    one = supervisor(run, above, below)
+    def lines(self) -> list[str]:
+        return self._file.read_text().splitlines()
+
+
+async def test_a_process_starts_when_those_before_it_are_ready_and_stops_before_them(
+    run: RunFolder, tmp_path: Path
+) -> None:
+    journal = Journal(tmp_path)
+    one = supervisor(run, journal.process("above", "below"), journal.process("below"))
     await one.start()
     assert [child.state for child in one.children.values()] == [State.READY, State.READY]
     await one.stop()
-    assert journal.read_text().split("\n")[:-1] == [
-        "below started",
-        "above started",
-        "above stopped",
-        "below stopped",
-    ]
+    assert journal.lines() == ["below started", "above started", "above stopped", "below stopped"]
+
+
+async def test_the_order_of_stopping_holds_over_a_job_that_is_done(
+    run: RunFolder, tmp_path: Path
+) -> None:
+    journal = Journal(tmp_path)
+    job = Process("job", script("pass"), job=True, after=("below",))
+    one = supervisor(run, journal.process("above", "job"), job, journal.process("below"))
+    await one.start()
+    await one.stop()
+    assert journal.lines()[-2:] == ["above stopped", "below stopped"]
+
+
+async def test_one_process_can_be_stopped_before_the_rest(run: RunFolder, tmp_path: Path) -> None:
+    journal = Journal(tmp_path)
+    one = supervisor(run, journal.process("above", "below"), journal.process("below"))
+    await one.start()
+    await one.stop("above")
+    assert journal.lines()[-1] == "above stopped"
+    assert living(one) == ["below"]
+    await one.stop()
+    assert living(one) == []
 
 
 async def test_a_job_is_ready_when_it_has_ended(run: RunFolder, tmp_path: Path) -> None:

@@ -127,7 +127,18 @@ class Supervisor:
         chosen = [self.children[name] for name in names] or list(self.children.values())
         for child in chosen:
             child.stop_asked = True
-        await asyncio.gather(*(self._stop(child, grace) for child in chosen))
+        stops: dict[str, asyncio.Task[None]] = {}
+
+        async def stop(child: Supervised) -> None:
+            name = child.process.name
+            await asyncio.gather(
+                *(stops[one.process.name] for one in chosen if name in one.process.after)
+            )
+            await self._stop(child, grace)
+
+        for child in chosen:
+            stops[child.process.name] = asyncio.create_task(stop(child))
+        await asyncio.gather(*stops.values())
         if not names and self._house:
             self._house.cancel()
             await asyncio.gather(self._house, return_exceptions=True)
@@ -224,9 +235,6 @@ class Supervisor:
 
     async def _stop(self, child: Supervised, grace: float | None) -> None:
         name = child.process.name
-        for other in self.children.values():
-            if name in other.process.after and other.stop_asked and other.task:
-                await asyncio.wait([other.task])
         if child.task is None:
             return
         if child.handle and child.handle.returncode is None:
