@@ -47,12 +47,15 @@ class Services:
 
 @pytest.fixture(scope="module")
 def services(
-    redis_server: Any, clickhouse_server: Any, tmp_path_factory: pytest.TempPathFactory
+    redis_server: Any,
+    clickhouse_server: Any,
+    worker_id: str,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Services]:
     key = tmp_path_factory.mktemp("auth") / "signing-key.pem"
     private = Ed25519PrivateKey.generate()
     key.write_bytes(private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
-    database = asyncio.run(rest.empty_database(redis_server.host, redis_server.port))
+    database = asyncio.run(rest.empty_database(redis_server.host, redis_server.port, worker_id))
     sections = {
         "redis": {"port": redis_server.port, "db": database},
         "clickhouse": {
@@ -70,11 +73,11 @@ def services(
             "passwords": {"time_cost": 1, "memory_kib": 64, "parallelism": 1},
         }
     )
-    with rest.served(lambda: Auth(auth_settings, shown_on=io.StringIO())) as auth:
+    with rest.served(Auth(auth_settings, shown_on=io.StringIO())) as auth:
+        _wait(f"{auth}/health")
         jwks = {"url": f"{auth}/.well-known/jwks.json", "unknown_key_seconds": 0.01}
         gateway_settings = GatewaySettings.model_validate({**sections, "jwks": jwks})
-        with rest.served(lambda: Gateway(gateway_settings)) as gateway:
-            _wait(f"{auth}/health")
+        with rest.served(Gateway(gateway_settings)) as gateway:
             _wait(f"{gateway}/api/v1/health")
             yield Services(auth, gateway)
 

@@ -164,11 +164,11 @@ async def test_a_session_that_was_ended_stays_ended_when_redis_goes_away(
 
 
 async def test_an_emptied_redis_costs_a_new_login_and_no_more(
-    lines: Lines, redis_server: Any, http: httpx.AsyncClient
+    redis_server: Any, worker_id: str, http: httpx.AsyncClient
 ) -> None:
     ended, standing = await log_in(http), await log_in(http)
     await http.post("/auth/logout", headers=bearer(ended["access_token"]))
-    await rest.empty_database(redis_server.host, redis_server.port)
+    await rest.empty_database(redis_server.host, redis_server.port, worker_id)
     for tokens in (ended, standing):
         answer = await http.get("/auth/profile", headers=bearer(tokens["access_token"]))
         assert answer.status_code == 401

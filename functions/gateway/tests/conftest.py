@@ -36,8 +36,8 @@ async def until(condition: Callable[[], bool], seconds: float = 20.0) -> None:
 
 
 @pytest.fixture
-async def lines(redis_server: Any, clickhouse_server: Any) -> AsyncIterator[Lines]:
-    async with parts.lines(redis_server, clickhouse_server) as made:
+async def lines(redis_server: Any, clickhouse_server: Any, worker_id: str) -> AsyncIterator[Lines]:
+    async with parts.lines(redis_server, clickhouse_server, worker_id) as made:
         yield made
 
 

@@ -174,7 +174,8 @@ def _history(device_id: str, asked: Span, order: Order, items: list[bytes], limi
             "to": _rfc3339(asked.end_ms),
             "order": order,
             "truncated": len(items) > limit,
-        }
+        },
+        separators=(",", ":"),
     )
     return b'%s,"items":[%s]}' % (head.removesuffix("}").encode(), b",".join(items[:limit]))
 

@@ -46,13 +46,15 @@ class Lines:
 
 
 @asynccontextmanager
-async def lines(redis_server: Server, clickhouse_server: DatabaseServer) -> AsyncIterator[Lines]:
-    """Yields lines to an empty Redis database and a fresh ClickHouse database."""
+async def lines(
+    redis_server: Server, clickhouse_server: DatabaseServer, worker: str
+) -> AsyncIterator[Lines]:
+    """Yields lines to the worker's Redis database, emptied, and a fresh ClickHouse database."""
     redis = Line(redis_server.host, redis_server.port)
     clickhouse = Line(clickhouse_server.host, clickhouse_server.port)
     await redis.mend()
     await clickhouse.mend()
-    number = await rest.empty_database(redis_server.host, redis_server.port)
+    number = await rest.empty_database(redis_server.host, redis_server.port, worker)
     sections: dict[str, dict[str, Any]] = {
         "redis": {"port": redis.port, "db": number},
         "clickhouse": {

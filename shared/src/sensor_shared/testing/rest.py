@@ -1,10 +1,8 @@
 """REST services called in process, and the real Redis with a database per test worker."""
 
 import asyncio
-import os
 import socket
-from collections.abc import AsyncIterator, Callable, Iterator
-from concurrent.futures import Future
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from threading import Thread
@@ -35,10 +33,15 @@ async def client(
         yield made
 
 
-async def empty_database(host: str, port: int) -> int:
-    """Empties the Redis database of this test worker and returns its number."""
-    worker = os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")
-    number = 1 + int(worker) % 15
+async def empty_database(host: str, port: int, worker: str) -> int:
+    """Empties the Redis database of a test worker and returns its number.
+
+    Args:
+        host: of Redis.
+        port: of Redis.
+        worker: pytest-xdist's `worker_id`, "master" without it.
+    """
+    number = 1 + int(worker.removeprefix("gw") if worker != "master" else 0) % 15
     async with Redis(host=host, port=port, db=number) as redis:
         await redis.flushdb()
     return number
@@ -79,36 +82,27 @@ def operations(document: dict[str, Any], **parameters: str) -> list[Operation]:
 
 
 @contextmanager
-def served(make: Callable[[], Function]) -> Iterator[str]:
+def served(function: Function) -> Iterator[str]:
     """Serves a function on a port of its own, in a thread with an event loop, and yields its URL.
 
     Args:
-        make: makes the function, in that thread.
+        function: made already: FastAPI's and pydantic's making is not safe beside threads.
     """
+    server = uvicorn.Server(
+        uvicorn.Config(function.handle, interface="asgi3", lifespan="off", log_config=None)
+    )
     with socket.create_server(("127.0.0.1", 0)) as listening:
-        started: Future[uvicorn.Server] = Future()
-        thread = Thread(target=lambda: asyncio.run(_serve(make, listening, started)))
+        thread = Thread(target=lambda: asyncio.run(_serve(function, server, listening)))
         thread.start()
         try:
             yield f"http://127.0.0.1:{listening.getsockname()[1]}"
         finally:
-            started.result().should_exit = True
+            server.should_exit = True
             thread.join()
 
 
-async def _serve(
-    make: Callable[[], Function], listening: socket.socket, started: Future[uvicorn.Server]
-) -> None:
-    try:
-        function = make()
-        await function.start()
-        server = uvicorn.Server(
-            uvicorn.Config(function.handle, interface="asgi3", lifespan="off", log_config=None)
-        )
-        started.set_result(server)
-    except BaseException as error:
-        started.set_exception(error)
-        raise
+async def _serve(function: Function, server: uvicorn.Server, listening: socket.socket) -> None:
+    await function.start()
     try:
         await server.serve([listening])
     finally:
