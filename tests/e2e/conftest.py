@@ -4,7 +4,8 @@ import os
 from collections.abc import Iterator
 
 import pytest
-from system_under_test import System
+
+from .system_under_test import System
 
 
 @pytest.fixture(scope="session")

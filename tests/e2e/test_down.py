@@ -6,7 +6,8 @@ import re
 from pathlib import Path
 
 import pytest
-from system_under_test import System, wait_for
+
+from .system_under_test import System, wait_for
 
 pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("system"), pytest.mark.timeout(300)]
 

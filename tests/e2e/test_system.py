@@ -13,9 +13,10 @@ import httpx
 import paho.mqtt.client as mqtt
 import pytest
 from paho.mqtt.enums import CallbackAPIVersion
-from system_under_test import System, wait_for
 
 from twinup.alert.v1 import alert_pb2, alert_pb2_grpc
+
+from .system_under_test import System, wait_for
 
 pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("system"), pytest.mark.timeout(300)]
 

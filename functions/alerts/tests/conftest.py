@@ -1,3 +1,3 @@
-from alert_world import clickhouse, world
+from .alert_world import clickhouse, world
 
 __all__ = ["clickhouse", "world"]

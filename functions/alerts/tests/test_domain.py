@@ -3,13 +3,14 @@
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from alert_world import NOW, alert
 from hypothesis import given
 from hypothesis import strategies as st
 
 from sensor_alerts.domain.alert import Alert, InvalidRequestError, rank, severity_of
 from sensor_shared.contracts.alerts import Place
 from sensor_shared.contracts.rules import AlertType, Severity
+
+from .alert_world import NOW, alert
 
 WINDOW_MS = 300_000
 

@@ -5,13 +5,14 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from alert_world import World, device, eventually, request
 from prometheus_client import REGISTRY
 
 from sensor_alerts import requests
 from sensor_shared.contracts import alerts
 from sensor_shared.contracts.alerts import AlertRequested
 from sensor_shared.contracts.events import ALERT_REQUESTED_V1, PING, READINGS_V1
+
+from .alert_world import World, device, eventually, request
 
 pytestmark = pytest.mark.integration
 

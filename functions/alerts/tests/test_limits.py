@@ -5,7 +5,6 @@ import uuid
 from collections.abc import AsyncIterator
 
 import pytest
-from alert_world import device
 
 from sensor_alerts.domain.limits import (
     HOUR_MS,
@@ -19,6 +18,8 @@ from sensor_alerts.domain.limits import (
 from sensor_alerts.gate import RedisGate
 from sensor_local.testing import Address
 from sensor_shared.adapters.redis import RedisSettings, connect
+
+from .alert_world import device
 
 LIMITS = Limits(
     deduplication_ms=300_000, cooldown_ms=60_000, per_device_and_hour=10, per_minute=100

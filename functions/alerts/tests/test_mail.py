@@ -10,7 +10,6 @@ from typing import Any
 import msgspec
 import pytest
 from aiosmtpd.smtp import SMTP
-from alert_world import DEADLINE, NOW, alert
 
 from sensor_alerts.domain.alert import Alert
 from sensor_alerts.mail.letter import Letters
@@ -18,6 +17,8 @@ from sensor_alerts.mail.post import Post
 from sensor_alerts.mail.queue import MailQueue
 from sensor_alerts.settings import SmtpSettings
 from sensor_shared.contracts.rules import Severity
+
+from .alert_world import DEADLINE, NOW, alert
 
 LETTERS = Letters("alerts@example.com", ["one@example.com", "two@example.com"])
 SETTINGS = SmtpSettings(

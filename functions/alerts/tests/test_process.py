@@ -9,9 +9,10 @@ import sys
 
 import grpc
 import pytest
-from alert_world import DEADLINE, ROOT, TOKEN, World, credentials, device, request
 
 from twinup.alert.v1 import alert_pb2, alert_pb2_grpc
+
+from .alert_world import DEADLINE, ROOT, TOKEN, World, credentials, device, request
 
 pytestmark = pytest.mark.integration
 

@@ -8,7 +8,6 @@ from typing import Any
 
 import grpc
 import pytest
-from alert_world import DEADLINE, World, credentials, device, eventually, request
 from google.protobuf.timestamp_pb2 import Timestamp
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
@@ -16,6 +15,8 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from sensor_shared.adapters.clickhouse import ClickHouseSettings
 from sensor_shared.adapters.redis import RedisSettings
 from twinup.alert.v1 import alert_pb2
+
+from .alert_world import DEADLINE, World, credentials, device, eventually, request
 
 pytestmark = pytest.mark.integration
 NOWHERE = 9  # the discard port: nobody listens there

@@ -3,10 +3,11 @@
 import os
 
 import pytest
-from alert_world import ROOT
 
 from sensor_alerts.app import new
 from sensor_shared.runtime.settings import SettingsError
+
+from .alert_world import ROOT
 
 
 @pytest.mark.parametrize(
