@@ -139,8 +139,8 @@ async def alert_server() -> AsyncIterator[AlertServer]:
 
 
 @pytest.fixture
-async def lines(redis_server: Any, clickhouse_server: Any) -> AsyncIterator[Lines]:
-    async with parts.lines(redis_server, clickhouse_server) as made:
+async def lines(redis_server: Any, clickhouse_server: Any, worker_id: str) -> AsyncIterator[Lines]:
+    async with parts.lines(redis_server, clickhouse_server, worker_id) as made:
         yield made
 
 
