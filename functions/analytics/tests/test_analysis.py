@@ -286,7 +286,7 @@ class BreakingLine(Line):
                 if self._left is not None:
                     self._left -= len(chunk)
                     if self._left < 0:
-                        for writer in self._open:
+                        for writer in list(self._open):
                             writer.transport.abort()
                         break
                 target.write(chunk)

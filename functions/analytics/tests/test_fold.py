@@ -6,7 +6,7 @@ from random import Random
 
 import numpy as np
 import pyarrow as pa
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sensor_analytics.domain.delta import Changes, advance, strongest
@@ -114,6 +114,7 @@ def held(memory: Memory) -> dict[tuple[str, int, int], tuple[float, ...]]:
     return found
 
 
+@settings(deadline=None)
 @given(readings, st.randoms(use_true_random=False), st.integers(1, 7))
 def test_minutes_hold_each_reading_once_whatever_the_order_and_however_often_it_comes(
     rows: list[Row], random: Random, size: int
@@ -154,6 +155,7 @@ def test_records_are_read_as_they_were_written() -> None:
     assert moments == [b"", b"\x01\x02"]
 
 
+@settings(deadline=None)
 @given(readings, st.integers(1, 7))
 def test_changes_are_those_of_the_newer_against_the_value_before_it(
     rows: list[Row], size: int

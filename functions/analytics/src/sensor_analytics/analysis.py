@@ -26,7 +26,7 @@ from sensor_analytics.domain.layout import (
     minutes_from,
 )
 from sensor_analytics.domain.observations import SCALE, Integers, Mask, Observations, observe
-from sensor_analytics.domain.pace import turns
+from sensor_analytics.domain.pace import phases, turns
 from sensor_analytics.domain.trend import directions, trends
 from sensor_analytics.messages import Delta, Trend, encode, topic
 from sensor_analytics.reports import delta_reports, trend_reports
@@ -145,8 +145,9 @@ class Analysis:
     async def _trends(self, step: _Step, now: int) -> Iterator[Trend]:
         """Judges the devices whose turn it is; returns what is to be published."""
         settings, devices = self._settings, step.devices
-        check = turns(step.device_ids, now, round(settings.trend_check * 1000))
-        regular = turns(step.device_ids, now, round(settings.trend_interval * 1000))
+        phase = phases(step.device_ids)
+        check = turns(phase, now, round(settings.trend_check * 1000))
+        regular = turns(phase, now, round(settings.trend_interval * 1000))
         unknown = devices["judged"] == 0
         devices["judged"][unknown] = check[unknown]
         devices["published"][unknown] = regular[unknown]

@@ -2,8 +2,7 @@
 
 import secrets
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import cast
+from typing import NamedTuple, cast
 
 from redis.asyncio import Redis
 
@@ -18,7 +17,7 @@ _DEVICES_PER_SCRIPT = 150  # bounds how long one script holds Redis up
 # For each device: its key and the keys of its minutes; the token that its record began with
 # when it was read, the new record, the number of minutes and their new records.
 _SAVE = """
-local lost, key, arg = {}, 1, 2
+local lost, key, arg, device = {}, 1, 2, 0
 while key <= #KEYS do
   local minutes = tonumber(ARGV[arg + 2])
   if redis.call('GETRANGE', KEYS[key], 0, 7) == ARGV[arg] then
@@ -27,16 +26,15 @@ while key <= #KEYS do
       redis.call('SET', KEYS[key + i], ARGV[arg + 2 + i], 'PX', ARGV[1])
     end
   else
-    lost[#lost + 1] = ARGV[arg + 3 + minutes]
+    lost[#lost + 1] = device
   end
-  key, arg = key + 1 + minutes, arg + 4 + minutes
+  key, arg, device = key + 1 + minutes, arg + 3 + minutes, device + 1
 end
 return lost
 """
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
+class Change(NamedTuple):
     """The new state of one device.
 
     Attributes:
@@ -110,9 +108,8 @@ class DeviceStore:
             args.append(token + change.record[TOKEN_BYTES:])
             args.append(len(change.minutes))
             args += [record for _, record in change.minutes]
-            args.append(change.device_id)
-        lost: list[bytes] = await self._script(keys, args)
-        return {device.decode() for device in lost}
+        lost: list[int] = await self._script(keys, args)
+        return {changes[at].device_id for at in lost}
 
     def _device_key(self, device: str) -> str:
         return self._prefix + device

@@ -12,7 +12,11 @@ import numpy as np
 from sensor_analytics.domain.observations import Integers
 
 
-def turns(device_ids: Sequence[str], now_ms: int, every_ms: int) -> Integers:
+def phases(device_ids: Sequence[str]) -> Integers:
+    """Returns a number for each device that spreads the devices evenly over any interval."""
+    return np.array([crc32(device.encode()) for device in device_ids], dtype=np.int64)
+
+
+def turns(phase: Integers, now_ms: int, every_ms: int) -> Integers:
     """Returns the number of each device's current turn; it grows by one every `every_ms`."""
-    phase = np.array([crc32(device.encode()) for device in device_ids], dtype=np.int64)
     return (now_ms + phase % every_ms) // every_ms
