@@ -30,16 +30,20 @@ class Line:
             await asyncio.wait(self._passing)
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        # Known from the start: a connection that is still being made is cut as well.
+        task = asyncio.current_task()
+        if task is not None:
+            self._passing.add(task)
+            task.add_done_callback(self._passing.discard)
+        self._open.add(writer)
         try:
             there, back = await asyncio.open_connection(*self._target)
         except OSError:
             writer.transport.abort()
+            self._open.discard(writer)
             return
-        for source, target in ((reader, back), (there, writer)):
-            self._open.add(target)
-            task = asyncio.create_task(self._pass(source, target))
-            self._passing.add(task)
-            task.add_done_callback(self._passing.discard)
+        self._open.add(back)
+        await asyncio.gather(self._pass(reader, back), self._pass(there, writer))
 
     async def _pass(self, source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
         with contextlib.suppress(OSError):
