@@ -22,7 +22,7 @@ class WindowSettings(Section):
     """Minutes that a trend looks back."""
     trend_interval: Positive = 60.0
     """Seconds between two trend messages of a device whose directions stay the same."""
-    trend_check: Positive = 20.0
+    trend_check: Positive = 30.0
     """Seconds between two judgements of a device's trends; a change is published at once."""
     trend_points: Annotated[int, Field(ge=3)] = 10
     """A metric with fewer values in the window is stable."""
