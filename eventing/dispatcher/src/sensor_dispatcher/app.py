@@ -37,7 +37,8 @@ async def run(settings: DispatcherProcess, wiring: Wiring) -> None:
     }
     sources = _sources(settings, wiring, letters)
     pings = _pings(settings, wiring)
-    board = Board(sources, pings, LagReader(settings.kafka.brokers))
+    groups = {source.spec.consumer_group for source in sources}
+    board = Board(sources, pings, LagReader(settings.kafka.brokers, groups))
     runner = web.AppRunner(board.application(), access_log=None)
     await runner.setup()
     await web.TCPSite(runner, settings.server.host, settings.server.port).start()

@@ -1,11 +1,8 @@
 """How many records of a source are not finished yet, over all members of its group."""
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from confluent_kafka import ConsumerGroupTopicPartitions, TopicPartition
-from confluent_kafka.admin import AdminClient
-from confluent_kafka.admin._listoffsets import OffsetSpec
+from sensor_shared.adapters.kafka import GroupOffsets
 
 Partition = tuple[str, int]
 
@@ -36,10 +33,10 @@ def unfinished(
 
 
 class LagReader:
-    """Asks the cluster; its calls block, so they belong into a thread."""
+    """Asks the cluster for the lag of groups; its calls block, so they belong into a thread."""
 
-    def __init__(self, brokers: str, timeout: float = 5.0):
-        self._admin = AdminClient({"bootstrap.servers": brokers})
+    def __init__(self, brokers: str, groups: Iterable[str], timeout: float = 5.0):
+        self._groups = {group: GroupOffsets(brokers, group) for group in groups}
         self._timeout = timeout
 
     def read(
@@ -57,30 +54,15 @@ class LagReader:
         Raises:
             KafkaException: when the cluster does not answer in time.
         """
-        known = self._admin.list_topics(timeout=self._timeout).topics
-        partitions = [
-            TopicPartition(topic, number)
-            for topic in topics
-            if topic in known
-            for number in known[topic].partitions
-        ]
-        if not partitions:
-            return {}
-        lows = self._offsets(partitions, OffsetSpec.earliest())
-        ends = self._offsets(partitions, OffsetSpec.latest())
-        request = [ConsumerGroupTopicPartitions(group, partitions)]
-        futures: Any = self._admin.list_consumer_group_offsets(
-            request, request_timeout=self._timeout
+        found = self._groups[group].read(topics, self._timeout)
+        return unfinished(
+            {partition: offsets.low for partition, offsets in found.items()},
+            {partition: offsets.end for partition, offsets in found.items()},
+            {
+                partition: offsets.committed
+                for partition, offsets in found.items()
+                if offsets.committed is not None
+            },
+            positions(),
+            from_end=initial_offset == "latest",
         )
-        committed = {
-            (tp.topic, tp.partition): tp.offset
-            for tp in futures[group].result().topic_partitions
-            if tp.offset >= 0
-        }
-        return unfinished(lows, ends, committed, positions(), from_end=initial_offset == "latest")
-
-    def _offsets(self, partitions: list[TopicPartition], spec: OffsetSpec) -> dict[Partition, int]:
-        futures: Any = self._admin.list_offsets(
-            dict.fromkeys(partitions, spec), request_timeout=self._timeout
-        )
-        return {(tp.topic, tp.partition): f.result().offset for tp, f in futures.items()}

@@ -2,18 +2,18 @@
 
 import asyncio
 import threading
-from typing import Annotated, Any
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated
 
 from confluent_kafka import (
-    ConsumerGroupTopicPartitions,
+    Consumer,
     KafkaError,
     KafkaException,
     Message,
     Producer,
     TopicPartition,
 )
-from confluent_kafka.admin import AdminClient
-from confluent_kafka.admin._listoffsets import OffsetSpec
 from pydantic import Field
 
 from sensor_shared.contracts.events import SENSOR_DATA, Event, to_kafka
@@ -88,12 +88,64 @@ class EventPublisher:
         await asyncio.to_thread(self._poller.join)
 
 
+@dataclass(frozen=True, slots=True)
+class Offsets:
+    """Of one partition: the log's first record, its end, and what a group has committed."""
+
+    low: int
+    end: int
+    committed: int | None
+
+
+class GroupOffsets:
+    """Reads what a consumer group has committed, without being a member of it.
+
+    It asks by a consumer that never subscribes. The admin client could ask too, but librdkafka
+    2.16 dereferences a null pointer when its coordinator is still loading, and the process is
+    gone.
+    """
+
+    def __init__(self, brokers: str, group: str):
+        self._consumer = Consumer(
+            {"bootstrap.servers": brokers, "group.id": group, "enable.auto.commit": False}
+        )
+
+    def read(self, topics: Sequence[str], timeout: float = 5.0) -> dict[tuple[str, int], Offsets]:
+        """Returns the offsets by topic and partition; blocks, so call it in a thread.
+
+        Topics that do not exist are left out.
+
+        Raises:
+            KafkaException: when the cluster does not answer within `timeout` seconds.
+        """
+        known = self._consumer.list_topics(timeout=timeout).topics
+        partitions = [
+            TopicPartition(topic, number)
+            for topic in topics
+            if topic in known
+            for number in known[topic].partitions
+        ]
+        if not partitions:
+            return {}
+        found = {}
+        for tp in self._consumer.committed(partitions, timeout=timeout):
+            if tp.error is not None:
+                raise KafkaException(tp.error)
+            low, end = self._consumer.get_watermark_offsets(tp, timeout=timeout)
+            committed = tp.offset if tp.offset >= 0 else None
+            found[tp.topic, tp.partition] = Offsets(low, end, committed)
+        return found
+
+    def close(self) -> None:
+        """Closes the connections."""
+        self._consumer.close()
+
+
 class GroupLag:
     """How far a consumer group is behind the end of a topic."""
 
     def __init__(self, brokers: str, group: str, topic: str):
-        self._admin = AdminClient({"bootstrap.servers": brokers})
-        self._group = group
+        self._offsets = GroupOffsets(brokers, group)
         self._topic = topic
 
     def read(self, timeout: float = 5.0) -> dict[int, int]:
@@ -104,22 +156,7 @@ class GroupLag:
         Raises:
             KafkaException: when the cluster does not answer.
         """
-        topics = self._admin.list_topics(self._topic, timeout=timeout).topics
-        partitions = [TopicPartition(self._topic, p) for p in topics[self._topic].partitions]
-        begins = self._offsets(partitions, OffsetSpec.earliest(), timeout)
-        ends = self._offsets(partitions, OffsetSpec.latest(), timeout)
-        request = [ConsumerGroupTopicPartitions(self._group, partitions)]
-        futures: Any = self._admin.list_consumer_group_offsets(request, request_timeout=timeout)
-        committed = futures[self._group].result().topic_partitions
         return {
-            tp.partition: max(0, ends[tp.partition] - max(tp.offset, begins[tp.partition]))
-            for tp in committed
+            partition: max(0, offsets.end - max(offsets.committed or 0, offsets.low))
+            for (_, partition), offsets in self._offsets.read([self._topic], timeout).items()
         }
-
-    def _offsets(
-        self, partitions: list[TopicPartition], which: OffsetSpec, timeout: float
-    ) -> dict[int, int]:
-        futures = self._admin.list_offsets(
-            dict.fromkeys(partitions, which), request_timeout=timeout
-        )
-        return {tp.partition: future.result().offset for tp, future in futures.items()}
