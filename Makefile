@@ -3,7 +3,11 @@ SHELL := /bin/sh
 .DEFAULT_GOAL := help
 .SUFFIXES:
 
-PYTHON ?= python3
+# The first Python that the embedded Redis has a wheel for; PYTHON=/path/to/python3 names another.
+PYTHONS := python3 python3.13 python3.12 python3.11
+FITS := import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info < (3, 14))
+PYTHON ?= $(shell for python in $(PYTHONS); do \
+  $$python -c '$(FITS)' 2>/dev/null && echo $$python && break; done)
 VENV ?= .venv
 RUN_DIR := $(or $(TWINUP_RUN_DIR),.run)
 # Tests run in this many processes.
@@ -99,10 +103,9 @@ dev-setup: setup ## The same, and say what comes next
 	@echo "ready: 'make run' starts the system, 'make qa' checks a change"
 
 $(STAMP): requirements.lock pyproject.toml infra/local/kafka.lock
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || \
-	  { echo "Python 3.11 or newer is needed; PYTHON=/path/to/python3 names one"; exit 1; }
-	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || \
-	  { echo "$(PYTHON) has no venv; on Debian and Ubuntu: apt install python3-venv"; exit 1; }
+	@$(or $(PYTHON),false) -c '$(FITS)' || \
+	  { echo "Python 3.11, 3.12 or 3.13 with venv is needed (Debian and Ubuntu: apt install" \
+	    "python3-venv); PYTHON=/path/to/python3 names one"; exit 1; }
 	@test -x $(PY) || { echo "making $(VENV)"; $(PYTHON) -m venv $(VENV); }
 	@echo "installing the packages of requirements.lock (about 1 GB the first time)"
 	@$(PY) -m pip install --disable-pip-version-check --require-hashes -r requirements.lock

@@ -1,6 +1,5 @@
 """One system for all tests that only look at it."""
 
-import os
 from collections.abc import Iterator
 
 import pytest
@@ -10,13 +9,7 @@ from .system_under_test import System
 
 @pytest.fixture(scope="session")
 def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
-    run_dir = tmp_path_factory.mktemp("system") / "run"
-    environ = os.environ | {
-        "TWINUP_RUN_DIR": str(run_dir),
-        "TWINUP_PORTS": "auto",
-        "TWINUP_PRODUCER_DEVICE_COUNT": str(System.DEVICES),
-    }
-    started = System(run_dir, environ)
+    started = System.in_folder(tmp_path_factory.mktemp("system") / "run", System.DEVICES)
     up = started.command("up")
     try:
         assert up.returncode == 0, up.stdout + up.stderr

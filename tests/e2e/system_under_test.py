@@ -1,13 +1,14 @@
 """A whole system as processes, controlled by the command that people use, in its own folder."""
 
 import json
+import os
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, Self, TypeVar
 
 import httpx
 import psutil
@@ -23,6 +24,20 @@ class System:
     run_dir: Path
     environ: Mapping[str, str]
     DEVICES: ClassVar[int] = 1_000
+
+    @classmethod
+    def in_folder(cls, run_dir: Path, devices: int) -> Self:
+        """A system on free ports, at full speed: its processes do not measure coverage."""
+        inherited = {name: value for name, value in os.environ.items() if "COV" not in name}
+        return cls(
+            run_dir,
+            inherited
+            | {
+                "TWINUP_RUN_DIR": str(run_dir),
+                "TWINUP_PORTS": "auto",
+                "TWINUP_PRODUCER_DEVICE_COUNT": str(devices),
+            },
+        )
 
     def command(self, *words: str, timeout: float = 180) -> subprocess.CompletedProcess[str]:
         return subprocess.run(

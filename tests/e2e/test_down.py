@@ -1,7 +1,6 @@
 """Stopping: everything acknowledged is accounted for, and no process is left."""
 
 import json
-import os
 import re
 from pathlib import Path
 
@@ -15,12 +14,7 @@ pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("system"), pytest.mark.ti
 def test_down_accounts_for_every_acknowledged_reading_and_leaves_no_process(
     tmp_path: Path,
 ) -> None:
-    environ = os.environ | {
-        "TWINUP_RUN_DIR": str(tmp_path / "run"),
-        "TWINUP_PORTS": "auto",
-        "TWINUP_PRODUCER_DEVICE_COUNT": "500",
-    }
-    system = System(tmp_path / "run", environ)
+    system = System.in_folder(tmp_path / "run", devices=500)
     try:
         up = system.command("up")
         assert up.returncode == 0, up.stdout + up.stderr

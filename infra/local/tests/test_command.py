@@ -233,7 +233,7 @@ def test_the_system_ends_with_its_owner(local: Commands) -> None:
         assert background.up(local.folder, environ, lambda _: None, ["redis"], owner=owner.pid)
         owner.kill()
     until(lambda: not local.folder.is_supervised(), "it stops")
-    assert local.left() == []
+    until(lambda: local.left() == [], "its processes are gone")
 
 
 def _with(document: dict[str, object], leftover: int, stranger: int) -> dict[str, object]:
