@@ -99,6 +99,7 @@ async def test_plain_records_count_and_missing_values_never_do(
 
 async def test_an_event_of_another_type_is_ignored(deploy: Deploy) -> None:
     async with deploy() as function:
+        await until(function.function.ready)
         assert (await function.send({}, kind="com.example.other")).status_code == 202
 
 
@@ -295,6 +296,7 @@ async def test_a_summary_is_what_a_direct_query_says(
 
 async def test_without_the_database_a_ping_comes_again(deploy: Deploy) -> None:
     async with deploy(database="none") as function:
+        await until(function.function.ready)
         assert await ping(function) in (500, 503)
 
 

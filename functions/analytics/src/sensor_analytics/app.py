@@ -75,6 +75,7 @@ class _Running:
         own = settings.analytics
         self._redis: Redis = connect(settings.redis)
         self._redis_answers = False
+        self._closing = asyncio.Event()
         self._publisher = Publisher(
             settings.mqtt,
             acknowledged=lambda topic: metrics.ANALYTICS_PUBLISHED.labels(kind(topic)).inc(),
@@ -104,22 +105,22 @@ class _Running:
         return self._redis_answers and self._publisher.connected
 
     async def close(self) -> None:
-        self._probe.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await self._probe
+        self._closing.set()
+        await self._probe
         await self._analyse.drain()
         await self._publisher.stop()
         await self._database.close()
         await self._redis.aclose()
 
     async def _probe_redis(self) -> None:
-        while True:
+        while not self._closing.is_set():
             try:
                 await self._redis.ping()
                 self._redis_answers = True
             except (RedisError, OSError):
                 self._redis_answers = False
-            await asyncio.sleep(_PROBE_SECONDS)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._closing.wait(), _PROBE_SECONDS)
 
 
 def _now_ms() -> int:
