@@ -38,12 +38,13 @@ class Line:
         self._open.add(writer)
         try:
             there, back = await asyncio.open_connection(*self._target)
+            self._open.add(back)
+            await asyncio.gather(self._pass(reader, back), self._pass(there, writer))
         except OSError:
+            pass  # the part itself is away
+        finally:
             writer.transport.abort()
             self._open.discard(writer)
-            return
-        self._open.add(back)
-        await asyncio.gather(self._pass(reader, back), self._pass(there, writer))
 
     async def _pass(self, source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
         with contextlib.suppress(OSError):
