@@ -21,7 +21,7 @@ class StoreSettings(Section):
 
     linger_ms: Annotated[float, Field(ge=0, le=1_000)] = 3.0
     """How long the first event waits for company, milliseconds."""
-    inserts_per_second: Annotated[float, Field(gt=0, le=1_000)] = 50.0
+    inserts_per_second: Annotated[float, Field(gt=0, le=1_000)] = 40.0
     """At most so many inserts into `readings` by this process."""
     max_rows: Count = 50_000
     """Of one insert; it may be more by the last event's."""
