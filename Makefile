@@ -68,7 +68,7 @@ run-producer: setup ## Run a producer by itself, by its configuration and TWINUP
 	@$(PY) -m sensor_producer configs/producer-config.yaml
 
 ##@ Tests and checks
-.PHONY: test test-unit test-coverage check fmt fmt-check lint vet qa
+.PHONY: test test-unit test-coverage test-bench check fmt fmt-check lint vet qa
 test: setup ## Run all tests on the real parts, with coverage
 	@$(BIN)/pytest -n $(WORKERS) --dist loadgroup --cov --cov-report=
 
@@ -77,6 +77,9 @@ test-unit: setup ## Run the tests that need no part, in seconds
 
 test-coverage: setup ## Run all tests and write a report to htmlcov/
 	@$(BIN)/pytest -n $(WORKERS) --dist loadgroup --cov --cov-report=term --cov-report=html
+
+test-bench: setup ## Measure what the stages of one event cost, with ratios to a baseline
+	@$(PY) load/bench/stages.py
 
 check: fmt-check lint vet test ## Exactly what CI runs
 
