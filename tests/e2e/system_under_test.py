@@ -23,7 +23,7 @@ class System:
 
     run_dir: Path
     environ: Mapping[str, str]
-    DEVICES: ClassVar[int] = 1_000
+    DEVICES: ClassVar[int] = 300
 
     @classmethod
     def in_folder(cls, run_dir: Path, devices: int) -> Self:

@@ -63,11 +63,13 @@ def test_readings_are_stored_as_fast_as_devices_send_them(system: System) -> Non
         (row,) = system.query("SELECT count() AS n FROM readings FINAL")
         return int(row["n"])
 
-    wait_for(lambda: stored() > 0, "the first stored reading")
-    first, started = stored(), time.monotonic()
-    wait_for(lambda: time.monotonic() - started > 10, "ten seconds to pass")
-    rate = (stored() - first) / (time.monotonic() - started)
-    assert rate > 0.9 * system.DEVICES
+    def keeps_up() -> bool:
+        first, started = stored(), time.monotonic()
+        time.sleep(5)
+        return (stored() - first) / (time.monotonic() - started) > 0.9 * system.DEVICES
+
+    # At once on a free machine; beside other work, as soon as the start's backlog is stored.
+    wait_for(keeps_up, "readings to be stored at the rate of the devices", seconds=120)
 
 
 def test_every_type_and_region_reports(system: System) -> None:
