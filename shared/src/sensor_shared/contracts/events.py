@@ -13,6 +13,9 @@ ALERT_CHANGED_V1 = "com.twinup.alert.changed.v1"
 PLAIN_KAFKA_RECORD = "dev.knative.kafka.event"
 """Type that KafkaSource gives to a record without CloudEvents headers."""
 PING = "dev.knative.sources.ping"
+REPLAYED = "replayed"
+"""Extension of an event that is delivered again on purpose, long after its first delivery: its
+readings may be stored already, and only those that are not are added."""
 
 SENSOR_DATA = "sensor-data"
 SENSOR_ALERTS = "sensor-alerts"
