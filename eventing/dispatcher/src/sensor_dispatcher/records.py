@@ -42,7 +42,8 @@ def to_event(record: Record, origin: Origin) -> CloudEvent:
 
     Never raises: whatever a record holds becomes an event that can be delivered.
     """
-    return _detect(record, origin).extended(
+    event = carried(record) or _plain(record, origin)
+    return event.extended(
         {
             **origin.extensions,
             "knativekafkapartition": str(record.partition),
@@ -62,14 +63,16 @@ def trace_headers(record: Record) -> dict[str, str]:
     return found if "traceparent" in found else {}
 
 
-def _detect(record: Record, origin: Origin) -> CloudEvent:
-    """Header names are case sensitive here, as they are in the data plane."""
+def carried(record: Record) -> CloudEvent | None:
+    """Returns the CloudEvent that the record carries, structured or binary; None when none.
+
+    Header names are case sensitive here, as they are in the data plane.
+    """
     headers = dict(record.headers)
     content_type = _text(headers.get(_CONTENT_TYPE))
-    event = None
     if content_type is not None and content_type.lower().startswith(_STRUCTURED):
-        event = from_structured(record.value or b"")
-    elif "ce_specversion" in headers:
+        return from_structured(record.value or b"")
+    if "ce_specversion" in headers:
         attributes = {
             name.removeprefix(_CE): _text(value)
             for name, value in headers.items()
@@ -77,8 +80,8 @@ def _detect(record: Record, origin: Origin) -> CloudEvent:
         }
         if content_type is not None:
             attributes["datacontenttype"] = content_type
-        event = from_attributes(attributes, record.value)
-    return event or _plain(record, origin)
+        return from_attributes(attributes, record.value)
+    return None
 
 
 def _plain(record: Record, origin: Origin) -> CloudEvent:
