@@ -20,8 +20,9 @@ MAY_IMPORT = {
     "sensor_shared": {"sensor_shared"},
     "sensor_dispatcher": {"sensor_dispatcher", "sensor_shared"},
     "sensor_producer": {"sensor_producer", "sensor_shared"},
-    # The local stack knows the producer's ledger, which its audit compares with the database.
-    "sensor_local": {"sensor_local", "sensor_shared", "sensor_producer"},
+    # The local stack knows the producer's ledger, which its audit compares with the database, and
+    # how the dispatcher delivers, which a replay repeats.
+    "sensor_local": {"sensor_local", "sensor_shared", "sensor_producer", "sensor_dispatcher"},
     **{f"sensor_{name}": {f"sensor_{name}", "sensor_shared"} for name in FUNCTIONS},
 }
 PURE = {"msgspec", "numpy", "pyarrow", "pydantic", "yaml", "uuid_utils"}

@@ -16,6 +16,8 @@ PING = "dev.knative.sources.ping"
 REPLAYED = "replayed"
 """Extension of an event that is delivered again on purpose, long after its first delivery: its
 readings may be stored already, and only those that are not are added."""
+LETTERS_PUT_BACK_V1 = "com.twinup.letters.putback.v1"
+"""Type of the receipts among the dead letters: which letters of its partition were put back."""
 
 SENSOR_DATA = "sensor-data"
 SENSOR_ALERTS = "sensor-alerts"
