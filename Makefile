@@ -27,7 +27,7 @@ help: ## List the targets
 	  /^[a-z][a-z-]*:.*## / { printf "  %-20s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 ##@ The system on this machine
-.PHONY: run up down status health-check logs clean
+.PHONY: run up down status health-check audit logs clean
 run: setup ## Run everything with a live view, until Ctrl-C
 	@$(LOCAL) run
 
@@ -42,6 +42,9 @@ status: setup ## Show the processes: state, restarts, CPU, memory, address
 
 health-check: setup ## Ask every service whether it can do its work
 	@$(LOCAL) health
+
+audit: setup ## Account for every reading; status 1 when one is lost or doubled (JSON=1)
+	@$(LOCAL) audit $(if $(JSON),--json)
 
 logs: ## Follow the logs (NAME=consumer for one of them)
 	@tail -n 20 -F $(RUN_DIR)/logs/$(or $(NAME),*).log

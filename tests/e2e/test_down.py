@@ -31,16 +31,16 @@ def test_down_accounts_for_every_acknowledged_reading_and_leaves_no_process(
             process.kill()
     assert down.returncode == 0, down.stdout + down.stderr
     account = re.search(
-        r"acknowledged ([\d,]+) = stored ([\d,]+) \+ duplicate ([\d,]+) \+ rejected ([\d,]+)"
-        r".*missing 0",
+        r"received ([\d,]+) = stored ([\d,]+) \+ duplicate ([\d,]+) \+ rejected ([\d,]+)"
+        r" \+ dead-lettered 0 \+ in flight 0; lost 0, duplicated 0",
         down.stdout + down.stderr,
         re.DOTALL,
     )
     assert account, down.stdout + down.stderr
-    acknowledged, stored, duplicate, rejected = (
+    received, stored, duplicate, rejected = (
         int(number.replace(",", "")) for number in account.groups()
     )
-    assert acknowledged == stored + duplicate + rejected
+    assert received == stored + duplicate + rejected
     assert stored > 2_000
     assert left == []
     assert not (system.run_dir / "endpoints.json").exists()

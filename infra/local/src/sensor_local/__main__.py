@@ -12,6 +12,7 @@ from pathlib import Path
 from rich.console import Console
 
 from sensor_local import background, foreground, health, view
+from sensor_local.audit.command import audit_system
 from sensor_local.daemon import tell
 from sensor_local.failure import StartError
 from sensor_local.folder import RunFolder
@@ -97,6 +98,9 @@ def main() -> int:
     in_front = commands.add_parser("run", help="run with a live view, until Ctrl-C")
     for command in (up, in_front):
         command.add_argument("processes", nargs="*", help="only these")
+    account = commands.add_parser("audit", help="account for all readings; status 1 for a loss")
+    account.add_argument("--json", action="store_true", help="one JSON object")
+    account.add_argument("--all", action="store_true", help="of earlier runs in the ledger too")
     commands.add_parser("clean", help="remove the run folder")
     options = parser.parse_args()
     run = run_folder(os.environ)
@@ -105,6 +109,8 @@ def main() -> int:
             return _up(run, options.processes)
         if options.command == "run":
             return _run(run, options.processes)
+        if options.command == "audit":
+            return audit_system(run, as_json=options.json, everything=options.all)
         return _COMMANDS[options.command](run)
     except StartError as error:
         tell(str(error))

@@ -7,6 +7,7 @@ secrets/           everything else that is secret
 data/<part>/       what the parts store
 logs/<process>.log
 ledger/            what the producer had acknowledged
+account.json       the account of it that the last `down` made
 processes.json     what runs, for `status` and for ending leftovers
 lock               held by the supervisor as long as it lives
 """
@@ -27,6 +28,7 @@ class RunFolder:
         self.path = path.absolute()
         self.logs = self.path / "logs"
         self.ledger = self.path / "ledger"
+        self.account_file = self.path / "account.json"
         self.secrets = self.path / "secrets"
         self._endpoints = self.path / "endpoints.json"
         self._processes = self.path / "processes.json"
@@ -66,6 +68,14 @@ class RunFolder:
     @processes.setter
     def processes(self, document: Mapping[str, Any] | None) -> None:
         self._write(self._processes, document)
+
+    @property
+    def account(self) -> str | None:
+        """The audit of the last run, as JSON; None when there was none."""
+        try:
+            return self.account_file.read_text(encoding="utf-8")
+        except FileNotFoundError:
+            return None
 
     def write_secret(self, path: Path, content: str) -> None:
         """Writes a file that only its owner can read, whole or not at all."""

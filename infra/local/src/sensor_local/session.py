@@ -64,6 +64,7 @@ class Session:
     async def _serve_locked(self, when_ready: Callable[[], None]) -> None:
         began = time.monotonic()
         end_leftovers(self.run, self.tell)
+        self.run.account_file.unlink(missing_ok=True)  # it is of an earlier run
         self.ports = chosen = ports.choose(self.environ)
         table = system.System(
             self.run,

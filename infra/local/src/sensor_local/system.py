@@ -102,7 +102,9 @@ class System:
             tell("everything is delivered")
         command = (sys.executable, "-m", "sensor_local.audit", "--ledger", str(self.run.ledger))
         lines = await supervisor.output(
-            *command, "--since", str(self.since_ms), environment=self._shared()
+            *command,
+            *("--since", str(self.since_ms), "--keep", str(self.run.account_file)),
+            environment=self._shared(),
         )
         for line in lines:
             tell(line)

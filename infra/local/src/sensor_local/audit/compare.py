@@ -1,24 +1,20 @@
-"""Compares what Kafka acknowledged to the producer with what ClickHouse holds.
+"""Compares the ledger, minute by minute, with what ClickHouse holds."""
 
-`python -m sensor_local.audit --ledger DIR --since MS` prints one line and ends with status 1
-when something is missing. It reads `TWINUP_CLICKHOUSE_*`.
-"""
-
-import argparse
-import asyncio
-import os
-import sys
-from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
 from clickhouse_connect.driver.asyncclient import AsyncClient
+from clickhouse_connect.driver.exceptions import ClickHouseError
 
+from sensor_local.audit.result import Audit, UnknownError
 from sensor_producer.account import Account, Minute, Run, read_ledger
 from sensor_producer.checksum import CHECKSUM_SQL
 from sensor_producer.ledger import Page
 from sensor_producer.totals import Totals
 from sensor_shared.adapters.clickhouse import ClickHouseSettings, connect
+from sensor_shared.adapters.kafka import KafkaSettings
+from sensor_shared.contracts.events import rfc3339
 from sensor_shared.runtime.settings import Settings
 
 _MINUTE_MS = 60_000
@@ -41,35 +37,29 @@ SELECT count() FROM (
 """
 
 
-@dataclass(frozen=True)
-class Audit:
-    """The account of one or more runs of the producer, in readings.
+class AuditSettings(Settings):
+    """Where the audit asks."""
 
-    acknowledged = stored + duplicate + rejected + missing
+    clickhouse: ClickHouseSettings = ClickHouseSettings()
+    kafka: KafkaSettings = KafkaSettings()
+
+
+async def run_audit(settings: AuditSettings, ledger: Path, since_ms: int) -> Audit:
+    """Audits a system by its settings: see `audit`.
+
+    Raises:
+        UnknownError: when a part does not answer.
     """
-
-    acknowledged: int
-    stored: int
-    duplicate: int
-    rejected: int
-    missing: int
-    different: int
-    """Pairs of device and minute with the right number of readings but other timestamps."""
-
-    @property
-    def good(self) -> bool:
-        """Tells whether nothing is missing and nothing was changed."""
-        return self.missing == 0 and self.different == 0
-
-    def __str__(self) -> str:
-        line = (
-            f"audit: acknowledged {self.acknowledged:,} = stored {self.stored:,}"
-            f" + duplicate {self.duplicate:,} + rejected {self.rejected:,}"
-            f"; missing {self.missing:,}"
-        )
-        if self.different:
-            line += f"; {self.different:,} device minutes hold other readings than were sent"
-        return line
+    try:
+        client = await connect(settings.clickhouse)
+    except (ClickHouseError, OSError) as error:
+        raise UnknownError(f"ClickHouse does not answer: {str(error)[:300]}") from error
+    try:
+        return await audit(ledger, client, since_ms)
+    except (ClickHouseError, OSError) as error:
+        raise UnknownError(f"ClickHouse does not answer: {str(error)[:300]}") from error
+    finally:
+        await client.close()
 
 
 async def audit(ledger: Path, client: AsyncClient, since_ms: int) -> Audit:
@@ -78,6 +68,7 @@ async def audit(ledger: Path, client: AsyncClient, since_ms: int) -> Audit:
     Readings are compared per device and minute of their own time, by number and checksum.
     Minutes are compared as a whole, with what earlier runs have in them.
     """
+    now = datetime.now(UTC)
     account = read_ledger(ledger)
     runs = [run for run in account.runs if run.started_ms >= since_ms]
     totals, minutes = Totals(), set[int]()
@@ -92,12 +83,18 @@ async def audit(ledger: Path, client: AsyncClient, since_ms: int) -> Audit:
         different += other
     rejected = await _rejected(client, runs)
     return Audit(
-        acknowledged=totals.acknowledged,
+        received=totals.acknowledged,
         stored=totals.distinct - missing,
         duplicate=totals.repeated,
         rejected=min(rejected, totals.invalid),
-        missing=missing + max(0, totals.invalid - rejected),
+        dead_lettered=0,
+        in_flight=0,
+        lost=missing + max(0, totals.invalid - rejected),
+        duplicated=0,
         different=different,
+        runs=len(runs),
+        minutes=len(minutes),
+        at=rfc3339(now),
     )
 
 
@@ -122,32 +119,3 @@ async def _rejected(client: AsyncClient, runs: list[Run]) -> int:
     sources = [f"urn:twinup:producer:{run.name}" for run in runs]
     rows = (await client.query(_REJECTED, parameters={"sources": sources})).result_rows
     return int(rows[0][0])
-
-
-class AuditSettings(Settings):
-    """What the command reads from its environment."""
-
-    clickhouse: ClickHouseSettings = ClickHouseSettings()
-
-
-async def _run(ledger: Path, since_ms: int) -> Audit:
-    client = await connect(AuditSettings.load(os.environ).clickhouse)
-    try:
-        return await audit(ledger, client, since_ms)
-    finally:
-        await client.close()
-
-
-def main() -> None:
-    """Command line entry."""
-    parser = argparse.ArgumentParser(prog="sensor_local.audit", description=__doc__)
-    parser.add_argument("--ledger", type=Path, required=True)
-    parser.add_argument("--since", type=int, default=0, help="epoch ms; earlier runs are left out")
-    options = parser.parse_args()
-    result = asyncio.run(_run(options.ledger, options.since))
-    sys.stdout.write(f"{result}\n")
-    sys.exit(0 if result.good else 1)
-
-
-if __name__ == "__main__":
-    main()
