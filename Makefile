@@ -70,6 +70,21 @@ redis-cli: setup ## Open a Redis prompt
 run-producer: setup ## Run a producer by itself, by its configuration and TWINUP_* variables
 	@$(PY) -m sensor_producer configs/producer-config.yaml
 
+##@ Dead letters and replay (TWINUP_KAFKA_BROKERS names a cluster's Kafka)
+.PHONY: dlq dlq-replay replay
+LETTERS := $(PY) -m sensor_local.letters
+CHOSEN = $(if $(SOURCE),--source '$(SOURCE)') $(if $(TOPIC),--topic '$(TOPIC)')
+dlq: setup ## Count the dead letters by source and reason (SHOW=0-17 or an event's id: one; JSON=1)
+	@$(LETTERS) $(if $(SHOW),show '$(SHOW)',list) $(if $(JSON),--json) $(CHOSEN)
+
+dlq-replay: setup ## Put them back, each once (SOURCE=glob, TOPIC=name, LETTER=0-17, DRY_RUN=1, AGAIN=1)
+	@$(LETTERS) put-back $(CHOSEN) $(if $(LETTER),--letter '$(LETTER)') \
+	  $(if $(DRY_RUN),--dry-run) $(if $(AGAIN),--again)
+
+replay: setup ## Deliver sensor-data once more, adding what is missing: FROM=2026-11-24T10:00:00Z, TO=…
+	@$(PY) -m sensor_local.replay --from "$(or $(FROM),$(error FROM=2026-11-24T10:00:00Z is missing))" \
+	  $(if $(TO),--to '$(TO)')
+
 ##@ Tests and checks
 .PHONY: test test-unit test-coverage test-bench check fmt fmt-check lint vet qa
 test: setup ## Run all tests on the real parts, with coverage

@@ -1,0 +1,1 @@
+"""Replay: a stretch of a topic through its function once more, which adds what is missing."""
