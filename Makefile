@@ -86,7 +86,7 @@ replay: setup ## Deliver sensor-data once more, adding what is missing: FROM=202
 	  $(if $(TO),--to '$(TO)')
 
 ##@ Tests and checks
-.PHONY: test test-unit test-coverage test-bench check fmt fmt-check lint vet qa
+.PHONY: test test-unit test-coverage test-faults test-bench check fmt fmt-check lint vet qa
 test: setup ## Run all tests on the real parts, with coverage
 	@$(BIN)/pytest -n $(WORKERS) --dist loadgroup --cov --cov-report=
 
@@ -95,6 +95,9 @@ test-unit: setup ## Run the tests that need no part, in seconds
 
 test-coverage: setup ## Run all tests and write a report to htmlcov/
 	@$(BIN)/pytest -n $(WORKERS) --dist loadgroup --cov --cov-report=term --cov-report=html
+
+test-faults: setup ## Kill, pause and cut every part under load; nothing may be lost or doubled
+	@$(BIN)/pytest -s -x -q -p no:xdist --session-timeout=880 tests/faults
 
 test-bench: setup ## Measure what the stages of one event cost, with ratios to a baseline
 	@$(PY) load/bench/stages.py

@@ -185,6 +185,40 @@ async def test_what_dies_is_started_again_and_counted(run: RunFolder) -> None:
     assert living(one) == []
 
 
+async def test_what_a_dead_process_has_left_is_ended_before_it_starts_again(
+    run: RunFolder, tmp_path: Path
+) -> None:
+    pids = tmp_path / "pids"
+    parent = script(f"""
+        import subprocess, sys, time
+        child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+        with open({str(pids)!r}, "a") as file: file.write(f"{{child.pid}}\\n")
+        time.sleep(600)
+    """)
+
+    def written(lines: int) -> bool:
+        return pids.exists() and pids.read_text().count("\n") == lines
+
+    one = supervisor(run, Process("parent", parent))
+    await one.start()
+    await until(lambda: written(1))
+    first = one.children["parent"].started
+    assert first is not None
+    os.kill(first.pid, signal.SIGKILL)
+    await until(lambda: written(2))
+    orphan = int(pids.read_text().split()[0])
+    ended = not psutil.pid_exists(orphan) or psutil.Process(orphan).status() == "zombie"
+    assert ended
+    await one.stop()
+
+
+async def test_a_variable_for_one_process_alone_reaches_no_other(run: RunFolder) -> None:
+    shared = {"TWINUP_ONLY_CONSUMER_LOGGER_LEVEL": "debug", "TWINUP_LOGGER_LEVEL": "warning"}
+    consumer = Process("consumer", (), {"TWINUP_SERVER_PORT": "1"}).environ(shared)
+    assert (consumer["TWINUP_LOGGER_LEVEL"], consumer["TWINUP_SERVER_PORT"]) == ("debug", "1")
+    assert Process("gateway", ()).environ(shared)["TWINUP_LOGGER_LEVEL"] == "warning"
+
+
 async def test_a_process_that_ignores_the_signal_is_killed_with_its_children(
     run: RunFolder, tmp_path: Path
 ) -> None:

@@ -13,6 +13,8 @@ import psutil
 
 from sensor_local import readiness
 
+_PREFIX = "TWINUP_"
+_ONLY = f"{_PREFIX}ONLY_"
 _PR_SET_PDEATHSIG = 1
 # The clock that a start time is read by may be set in between; a process id is not given
 # again that quickly.
@@ -48,6 +50,19 @@ class Process:
     prepare: Callable[[], object] | None = None
     start_seconds: float = 60.0
     stop_seconds: float = 15.0
+
+    def environ(self, shared: Mapping[str, str]) -> dict[str, str]:
+        """Returns what it gets: what all get, then its own, then what is set for it alone.
+
+        `TWINUP_ONLY_CONSUMER_LOGGER_LEVEL=debug` is TWINUP_LOGGER_LEVEL for the consumer alone.
+        """
+        prefix = f"{_ONLY}{self.name.upper()}_"
+        alone = {
+            _PREFIX + variable.removeprefix(prefix): value
+            for variable, value in shared.items()
+            if variable.startswith(prefix)
+        }
+        return {**shared, **self.environment, **alone}
 
 
 def die_with_parent() -> Callable[[], None]:

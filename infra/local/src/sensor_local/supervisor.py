@@ -184,6 +184,7 @@ class Supervisor:
             code = await handle.wait()
             if child.stop_asked:
                 return
+            self._signal(child, signal.SIGKILL)  # what it may have left would hold its ports
             if not self._all_ready:
                 self._set(child, State.FAILED)
                 raise StartError(self._why(child, code))
@@ -207,7 +208,7 @@ class Supervisor:
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                env={**self._environ, **process.environment},
+                env=process.environ(self._environ),
                 # A group of its own: a Ctrl-C in the terminal is ours to pass on, in order.
                 start_new_session=True,
                 preexec_fn=die_with_parent(),
