@@ -48,13 +48,13 @@ class Origins:
         last an address, because another run may have given it to another function.
         """
         destination = letter.attribute(DESTINATION)
-        topic = (
-            _of_plain_record(letter)
-            or self._by_service.get(_host(destination).partition(".")[0])
-            or _TOPICS.get(letter.attribute("type"))
-            or self._by_service.get(self._services.get(destination.rstrip("/"), ""))
+        signs = (
+            _of_plain_record(letter),
+            self._by_service.get(_host(destination).partition(".")[0]),
+            _TOPICS.get(letter.attribute("type")),
+            self._by_service.get(self._services.get(destination.rstrip("/"), "")),
         )
-        return topic if topic in self._known else None
+        return next((topic for topic in signs if topic in self._known), None)
 
 
 def _of_plain_record(letter: Letter) -> str | None:

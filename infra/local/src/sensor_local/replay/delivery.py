@@ -78,14 +78,18 @@ class Replay:
 
     async def _deliver(self, record: Record, room: asyncio.Semaphore) -> None:
         self.progress.events += 1
-        event = to_event(record, self._origin)
-        headers = {**to_http(event), **trace_headers(record), **self._fixed}
-        failure = await self._sender.send(headers, event.data, self._retry)
+        try:
+            event = to_event(record, self._origin)
+            headers = {**to_http(event), **trace_headers(record), **self._fixed}
+            failure = await self._sender.send(headers, event.data, self._retry)
+        except Exception as error:  # noqa: BLE001  (one record must not end the others' replay)
+            failure = Failure(self._sender.destination, None, repr(error).encode())
+        finally:
+            room.release()
         if failure is None:
             self.progress.accepted += 1
         else:
             self._refuse(record, failure)
-        room.release()
 
     def _retry(self, _failure: Failure) -> None:
         self.progress.retries += 1
