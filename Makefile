@@ -86,7 +86,7 @@ replay: setup ## Deliver sensor-data once more, adding what is missing: FROM=202
 	  $(if $(TO),--to '$(TO)')
 
 ##@ Tests and checks
-.PHONY: test test-unit test-coverage test-faults test-bench check fmt fmt-check lint vet qa
+.PHONY: test test-unit test-coverage test-faults test-bench bench check fmt fmt-check lint vet qa
 test: setup ## Run all tests on the real parts, with coverage
 	@$(BIN)/pytest -n $(WORKERS) --dist loadgroup --cov --cov-report=
 
@@ -101,6 +101,11 @@ test-faults: setup ## Kill, pause and cut every part under load; nothing may be 
 
 test-bench: setup ## Measure what the stages of one event cost, with ratios to a baseline
 	@$(PY) load/bench/stages.py
+
+# Only a whole run is written down.
+bench: setup ## Measure the whole flow: SECONDS=60 of steady, HOLD=30 of max, ONLY="steady max"
+	@$(PY) -m load.bench.flow --seconds $(or $(SECONDS),60) --hold-seconds $(or $(HOLD),30) \
+	  $(if $(ONLY),--only $(ONLY),--output load/results/latest.json)
 
 check: fmt-check lint vet test ## Exactly what CI runs
 

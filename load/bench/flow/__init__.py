@@ -1,0 +1,1 @@
+"""`make bench`: the whole flow on this machine, measured against its pass marks."""
