@@ -104,6 +104,7 @@ class System:
         lines = await supervisor.output(
             *command,
             *("--since", str(self.since_ms), "--keep", str(self.run.account_file)),
+            *("--consumer", f"http://127.0.0.1:{self.port['consumer']}"),
             environment=self._shared(),
         )
         for line in lines:

@@ -1,6 +1,7 @@
 """Reading the ledger of all runs, for an audit."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,12 +22,14 @@ class Minute:
         count: distinct valid readings, one entry per device of `Account.device_ids`.
         checksum: of their timestamps, comparable to `CHECKSUM_SQL`.
         totals: of this minute.
+        by_run: the same, by the run's name.
     """
 
     start_ms: int
     count: npt.NDArray[np.uint32]
     checksum: npt.NDArray[np.uint64]
     totals: Totals
+    by_run: Mapping[str, Totals]
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +70,7 @@ class Account:
     def minute(self, start_ms: int) -> Minute:
         """Returns one minute, the runs added up; zeros for one that is not on record."""
         result = Page.empty(len(self.device_ids))
+        by_run = {}
         for run in self.runs:
             try:
                 page = Page.read(self._folder / run.name / f"{start_ms // 60_000}.npz")
@@ -76,12 +80,18 @@ class Account:
             result.count[positions] += page.count
             result.checksum[positions] += page.checksum
             result.totals += page.totals
+            by_run[run.name] = page.totals
         return Minute(
             start_ms=start_ms,
             count=result.count,
             checksum=result.checksum,
             totals=result.totals,
+            by_run=by_run,
         )
+
+    def minutes_of(self, run: Run) -> list[int]:
+        """Returns the begins of the minutes on record of one run, epoch ms, ascending."""
+        return sorted(int(path.stem) * 60_000 for path in (self._folder / run.name).glob("*.npz"))
 
     def totals(self) -> Totals:
         """Returns the sum over all minutes on record."""

@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 
 from pydantic import SecretStr
 
-from sensor_local.audit.compare import AuditSettings, run_audit
+from sensor_local.audit.asking import AuditSettings, run_audit
 from sensor_local.audit.result import Audit, UnknownError
 from sensor_local.folder import RunFolder
 from sensor_shared.adapters.clickhouse import ClickHouseSettings
@@ -40,9 +40,10 @@ def audit_system(run: RunFolder, *, as_json: bool, everything: bool = False) -> 
     if endpoints is None:
         return _last(run, as_json=as_json)
     try:
-        found = asyncio.run(
-            run_audit(_settings_of(endpoints), run.ledger, 0 if everything else _began_ms(run))
-        )
+        settings = _settings_of(endpoints)
+        since_ms = 0 if everything else _began_ms(run)
+        consumer = endpoints.get("consumer")
+        found = asyncio.run(run_audit(settings, run.ledger, since_ms, consumer))
     except UnknownError as error:
         return _cannot_tell(error)
     return _print(found, as_json=as_json)
@@ -101,12 +102,13 @@ def main(words: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--ledger", type=Path, required=True)
     parser.add_argument("--since", type=int, default=0, help="epoch ms; earlier runs are left out")
+    parser.add_argument("--consumer", metavar="URL", help="count only dead letters sent there")
     parser.add_argument("--json", action="store_true", help="one JSON object instead of one line")
     parser.add_argument("--keep", type=Path, metavar="FILE", help="also write the JSON there")
     options = parser.parse_args(words)
     try:
         settings = AuditSettings.load(os.environ)
-        found = asyncio.run(run_audit(settings, options.ledger, options.since))
+        found = asyncio.run(run_audit(settings, options.ledger, options.since, options.consumer))
     except (SettingsError, UnknownError) as error:
         return _cannot_tell(error)
     if options.keep:

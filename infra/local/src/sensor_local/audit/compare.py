@@ -1,121 +1,192 @@
-"""Compares the ledger, minute by minute, with what ClickHouse holds."""
+"""The audit itself: the ledger against ClickHouse and, for what is missing there, Kafka.
 
+The order makes it right on a system that runs. First comes the offset up to which everything is
+delivered, so all before it is stored; then the ledger, whose readings Kafka had before; then
+ClickHouse; and last the end of the topic. A reading of the ledger that ClickHouse does not have
+is between the two offsets, or among the dead letters, or lost.
+"""
+
+import asyncio
+import tempfile
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
 from clickhouse_connect.driver.asyncclient import AsyncClient
-from clickhouse_connect.driver.exceptions import ClickHouseError
 
-from sensor_local.audit.result import Audit, UnknownError
+from sensor_local.audit.balance import (
+    MINUTE_MS,
+    NO_KEYS,
+    Copies,
+    Expected,
+    Settled,
+    duplicated,
+    settle,
+)
+from sensor_local.audit.elsewhere import Elsewhere, Kafka, Sightings, committed
+from sensor_local.audit.result import Audit
+from sensor_local.audit.stored import Stored
 from sensor_producer.account import Account, Minute, Run, read_ledger
-from sensor_producer.checksum import CHECKSUM_SQL
-from sensor_producer.ledger import Page
+from sensor_producer.ledger import FLUSH_S
 from sensor_producer.totals import Totals
-from sensor_shared.adapters.clickhouse import ClickHouseSettings, connect
-from sensor_shared.adapters.kafka import KafkaSettings
 from sensor_shared.contracts.events import rfc3339
-from sensor_shared.runtime.settings import Settings
 
-_MINUTE_MS = 60_000
-
-_STORED = f"""
-SELECT device_id, count() AS readings, {CHECKSUM_SQL} AS checksum
-FROM (
-    SELECT DISTINCT device_id, timestamp FROM readings
-    WHERE timestamp >= fromUnixTimestamp64Milli({{begin:Int64}})
-      AND timestamp < fromUnixTimestamp64Milli({{end:Int64}})
-)
-GROUP BY device_id
-"""  # noqa: S608 - no input in it
-
-_REJECTED = """
-SELECT count() FROM (
-    SELECT DISTINCT source, event_id, position FROM rejects
-    WHERE source IN {sources:Array(String)}
-)
-"""
+_AT_ONCE = 1_000_000
+"""Pairs of device and minute that one query asks for: some 20 MB."""
 
 
-class AuditSettings(Settings):
-    """Where the audit asks."""
-
-    clickhouse: ClickHouseSettings = ClickHouseSettings()
-    kafka: KafkaSettings = KafkaSettings()
-
-
-async def run_audit(settings: AuditSettings, ledger: Path, since_ms: int) -> Audit:
-    """Audits a system by its settings: see `audit`.
-
-    Raises:
-        UnknownError: when a part does not answer.
-    """
-    try:
-        client = await connect(settings.clickhouse)
-    except (ClickHouseError, OSError) as error:
-        raise UnknownError(f"ClickHouse does not answer: {str(error)[:300]}") from error
-    try:
-        return await audit(ledger, client, since_ms)
-    except (ClickHouseError, OSError) as error:
-        raise UnknownError(f"ClickHouse does not answer: {str(error)[:300]}") from error
-    finally:
-        await client.close()
-
-
-async def audit(ledger: Path, client: AsyncClient, since_ms: int) -> Audit:
+async def audit(ledger: Path, client: AsyncClient, kafka: Kafka, since_ms: int) -> Audit:
     """Accounts for every reading of the runs that began at `since_ms` (epoch ms) or later.
 
     Readings are compared per device and minute of their own time, by number and checksum.
     Minutes are compared as a whole, with what earlier runs have in them.
+
+    Raises:
+        ClickHouseError, OSError: when ClickHouse does not answer.
+        KafkaException: when Kafka does not answer.
     """
-    now = datetime.now(UTC)
-    account = read_ledger(ledger)
-    runs = [run for run in account.runs if run.started_ms >= since_ms]
-    totals, minutes = Totals(), set[int]()
-    for run in runs:
-        for page in (ledger / run.name).glob("*.npz"):
-            totals += Page.read(page).totals
-            minutes.add(int(page.stem) * _MINUTE_MS)
-    missing = different = 0
-    for start_ms in sorted(minutes):
-        short, other = await _compare(account, account.minute(start_ms), client)
-        missing += short
-        different += other
-    rejected = await _rejected(client, runs)
-    return Audit(
-        received=totals.acknowledged,
-        stored=totals.distinct - missing,
-        duplicate=totals.repeated,
-        rejected=min(rejected, totals.invalid),
-        dead_lettered=0,
-        in_flight=0,
-        lost=missing + max(0, totals.invalid - rejected),
-        duplicated=0,
-        different=different,
-        runs=len(runs),
-        minutes=len(minutes),
-        at=rfc3339(now),
-    )
+    at = rfc3339(datetime.now(UTC))
+    delivered = await asyncio.to_thread(committed, kafka.settings)
+    with tempfile.TemporaryDirectory(prefix="sensor-audit-") as folder:
+        elsewhere = Elsewhere(kafka, delivered, Path(folder))
+        return await _Audit(read_ledger(ledger), since_ms, client, elsewhere).run(at)
 
 
-async def _compare(account: Account, minute: Minute, client: AsyncClient) -> tuple[int, int]:
-    """Returns the readings that are missing, and the devices whose readings are others."""
-    parameters = {"begin": minute.start_ms, "end": minute.start_ms + _MINUTE_MS}
-    rows = (await client.query(_STORED, parameters=parameters)).result_rows
-    positions = {device: position for position, device in enumerate(account.device_ids)}
-    count = np.zeros(len(positions), np.int64)
-    checksum = np.zeros(len(positions), np.uint64)
-    for device, readings, found in rows:
-        if (position := positions.get(device)) is not None:
-            count[position], checksum[position] = readings, found
-    expected = minute.count.astype(np.int64)
-    # More than the ledger has is no loss: Kafka may have taken what it did not acknowledge.
-    missing = int(np.maximum(expected - count, 0).sum())
-    different = int(((expected == count) & (minute.checksum != checksum)).sum())
-    return missing, different
+class _Audit:
+    def __init__(self, account: Account, since_ms: int, client: AsyncClient, elsewhere: Elsewhere):
+        self._account = account
+        self._runs = [run for run in account.runs if run.started_ms >= since_ms]
+        self._stored = Stored(client, account.device_ids)
+        self._elsewhere = elsewhere
+        self._seen: tuple[Sightings, Sightings] | None = None
+        self._totals = Totals()
+        self._repeated: dict[int, int] = {}
+        self._open: list[Expected] = []
+        self._copies: list[Copies] = []
+
+    async def run(self, at: str) -> Audit:
+        minutes = sorted({start for run in self._runs for start in self._account.minutes_of(run)})
+        for chunk in _chunks(minutes, max(1, _AT_ONCE // max(1, len(self._account.device_ids)))):
+            await self._look(chunk)
+        found = sum([await self._settle(expected) for expected in self._open], Settled())
+        rejects = await self._settle_rejects()
+        totals = self._totals
+        return Audit(
+            received=totals.acknowledged,
+            stored=totals.distinct - found.dead_lettered - found.in_flight - found.lost,
+            duplicate=totals.repeated,
+            rejected=rejects.stored,
+            dead_lettered=found.dead_lettered + rejects.dead_lettered,
+            in_flight=found.in_flight + rejects.in_flight,
+            lost=found.lost + rejects.lost,
+            duplicated=await self._duplicated(),
+            different=found.different,
+            runs=len(self._runs),
+            minutes=len(minutes),
+            at=at,
+        )
+
+    async def _look(self, chunk: Sequence[int]) -> None:
+        """Finds the device minutes whose rows are not exactly those of the ledger, once each."""
+        expected = [self._read(start_ms) for start_ms in chunk]
+        first = chunk[0]
+        rows = await self._stored.device_minutes(first, (chunk[-1] - first) // MINUTE_MS + 1)
+        for minute in expected:
+            place = (minute.start_ms - first) // MINUTE_MS
+            other = (rows.rows[place] != minute.count) | (rows.checksum[place] != minute.checksum)
+            if other.any():
+                position = np.flatnonzero(other)
+                self._open.append(
+                    Expected(
+                        minute.start_ms,
+                        position,
+                        minute.count[position].astype(np.int64),
+                        minute.checksum[position],
+                    )
+                )
+
+    def _read(self, start_ms: int) -> Minute:
+        """Reads a minute of the ledger, once, and adds up its totals."""
+        minute = self._account.minute(start_ms)
+        for run in self._runs:
+            self._totals += minute.by_run.get(run.name, Totals())
+        self._repeated[start_ms] = minute.totals.repeated
+        return minute
+
+    async def _settle(self, expected: Expected) -> Settled:
+        start_ms = expected.start_ms
+        rows = await self._stored.readings(start_ms, expected.position)
+        self._copies.append(
+            Copies(
+                expected,
+                expected.tally(rows.keys),
+                rows.copies,
+                await self._stored.answered(start_ms, rows.copied),
+            )
+        )
+        found = settle(expected, rows.keys, NO_KEYS, NO_KEYS)
+        if found.lost == found.different == 0:
+            return found
+        dead, flight = await self._look_elsewhere()
+        return settle(expected, rows.keys, dead.keys.read(start_ms), flight.keys.read(start_ms))
+
+    async def _look_elsewhere(self) -> tuple[Sightings, Sightings]:
+        """Reads Kafka, when it is needed for the first time."""
+        if self._seen is None:
+            self._seen = await asyncio.to_thread(
+                self._elsewhere.look,
+                self._account.device_ids,
+                _sources(self._runs),
+                [expected.start_ms for expected in self._open],
+            )
+        return self._seen
+
+    async def _settle_rejects(self) -> Settled:
+        """Says where the readings are that are expected among the rejects."""
+        invalid = self._totals.invalid
+        sources = _sources(self._runs)
+        since_ms = min((run.started_ms for run in self._runs), default=0)
+        if await self._stored.rejected(sources, since_ms) >= invalid:
+            return Settled(stored=invalid)
+        places = await self._look_elsewhere()
+        absent = []
+        for place in places:
+            kept = await self._stored.rejected_of_events(sources, place.began_ms)
+            absent.append(
+                sum(max(0, count - kept.get(id_, 0)) for id_, count in place.rejects.items())
+            )
+        stored = min(invalid, await self._stored.rejected(sources, since_ms))
+        dead = min(invalid - stored, absent[0])
+        flight = min(invalid - stored - dead, absent[1])
+        return Settled(stored, dead, flight, lost=invalid - stored - dead - flight)
+
+    async def _duplicated(self) -> int:
+        suspicious = duplicated(self._copies, self._repeated, frozenset())
+        if not suspicious:
+            return 0
+        # What was sent twice may be stored before the ledger says so.
+        await asyncio.sleep(2 * FLUSH_S)
+        gaps = set()
+        for one in self._copies:
+            minute = self._account.minute(one.expected.start_ms)
+            self._repeated[minute.start_ms] = minute.totals.repeated
+            if one.surplus(minute.count):
+                gaps.add(minute.start_ms)
+        return duplicated(self._copies, self._repeated, gaps)
 
 
-async def _rejected(client: AsyncClient, runs: list[Run]) -> int:
-    sources = [f"urn:twinup:producer:{run.name}" for run in runs]
-    rows = (await client.query(_REJECTED, parameters={"sources": sources})).result_rows
-    return int(rows[0][0])
+def _sources(runs: Sequence[Run]) -> list[str]:
+    return [f"urn:twinup:producer:{run.name}" for run in runs]
+
+
+def _chunks(minutes: Sequence[int], most: int) -> Iterator[list[int]]:
+    """Cuts minutes into stretches of at most `most` minutes, gaps included."""
+    chunk: list[int] = []
+    for start_ms in minutes:
+        if chunk and start_ms - chunk[0] >= most * MINUTE_MS:
+            yield chunk
+            chunk = []
+        chunk.append(start_ms)
+    if chunk:
+        yield chunk
