@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from sensor_shared.contracts.errors import Poison, Retry
 from sensor_shared.contracts.events import READINGS_V1, Event, new_id, rfc3339, to_kafka
-from sensor_shared.runtime.events import EventApp, MalformedEventError, decode_event
+from sensor_shared.runtime.events import EventApp, MalformedEventError, Refusals, decode_event
 
 BINARY = {
     "ce-specversion": "1.0",
@@ -117,6 +117,37 @@ async def test_the_unforeseen_is_logged_once_with_its_trace() -> None:
     failures = [line for line in logs if line["log_level"] == "error"]
     assert [line["event"] for line in failures] == ["event failed"]
     assert failures[0]["exc_info"]
+
+
+async def test_refused_events_fill_no_log() -> None:
+    app = EventApp("test", Recorder(Poison("no good")), max_body_bytes=1000)
+    with structlog.testing.capture_logs() as logs:
+        async with httpx.AsyncClient(
+            transport=httpx.ASGITransport(app=app), base_url="http://test"
+        ) as client:
+            for headers in [{}, BINARY] * 50:
+                assert (await client.post("/", headers=headers)).status_code == 400
+    assert logs[0]["event"] == "event refused"
+    assert len(logs) < 50
+
+
+async def test_events_given_back_are_a_trouble_for_a_while() -> None:
+    app = EventApp("test", Recorder(Retry("clickhouse is away")), max_body_bytes=1000)
+    assert app.trouble is None
+    async with httpx.AsyncClient(
+        transport=httpx.ASGITransport(app=app), base_url="http://test"
+    ) as client:
+        await client.post("/", content=b"{}", headers=BINARY)
+    assert app.trouble == "events are given back: clickhouse is away"
+
+
+def test_a_line_about_refusals_says_how_many_had_none() -> None:
+    now = 0.0
+    with structlog.testing.capture_logs() as logs:
+        refusals = Refusals(structlog.get_logger(), clock=lambda: now)
+        for now in (0.0, 0.1, 0.9, 1.0):  # noqa: B007
+            refusals.tell("malformed", "no CloudEvent")
+    assert [line["untold"] for line in logs] == [0, 2]
 
 
 async def test_a_body_over_the_limit_is_refused_before_the_handler() -> None:

@@ -27,14 +27,18 @@ class Example:
     def __init__(self):
         self._app = EventApp("example", self._take, max_body_bytes=100)
         self._ready = False
+        self._troubles = []
     async def start(self): self._ready = True
     async def stop(self): pathlib.Path({stopped!r}).write_text("stopped")
     def alive(self): return True
     def ready(self): return self._ready
+    def troubles(self): return self._troubles
     async def handle(self, scope, receive, send): await self._app(scope, receive, send)
     async def _take(self, event):
         if event.subject == "slow":
             await asyncio.sleep(0.5)
+        if event.subject == "troubled":
+            self._troubles = ["half is rejected", "no cache"]
         if event.subject == "unready":
             self._ready = False
 
@@ -87,6 +91,13 @@ async def test_health_follows_the_function(served: Served) -> None:
     await served.client.post("/", headers=HEADERS | {"ce-subject": "unready"}, content=b"")
     assert (await served.client.get("/health/readiness")).status_code == 503
     assert (await served.client.get("/health/liveness")).status_code == 200
+
+
+async def test_a_trouble_is_told_and_traffic_goes_on(served: Served) -> None:
+    assert (await served.client.get("/health/readiness")).text == "OK"
+    await served.client.post("/", headers=HEADERS | {"ce-subject": "troubled"}, content=b"")
+    answer = await served.client.get("/health/readiness")
+    assert (answer.status_code, answer.text) == (200, "degraded: half is rejected; no cache")
 
 
 async def test_events_pass_through_the_framework_with_their_statuses(served: Served) -> None:

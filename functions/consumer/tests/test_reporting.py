@@ -184,10 +184,13 @@ class Answers:
             raise self.error
         return []
 
+    async def ping(self) -> bool:
+        return True
+
 
 async def test_an_answer_of_clickhouse_counts_for_a_few_seconds() -> None:
     database, clock = Answers(), Clock()
-    health = Health(database, clock=clock)
+    health = Health(database, database, clock=clock)
     assert not health.ready
     watch = asyncio.create_task(health.watch())
     await until(lambda: health.ready, "readiness")

@@ -144,6 +144,13 @@ async def test_a_service_that_is_not_well_is_named() -> None:
     assert len(said) == 4
 
 
+async def test_a_service_that_works_but_not_as_it_should_is_a_problem() -> None:
+    said: list[str] = []
+    async with server(lambda _: (200, b"degraded: flood of rejects")) as port:
+        assert not await health.report({"consumer": f"http://127.0.0.1:{port}"}, said.append)
+    assert said == ["consumer          degraded: flood of rejects"]
+
+
 async def test_an_answer_that_is_not_http_is_an_error() -> None:
     async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")

@@ -3,12 +3,14 @@
 import asyncio
 import contextlib
 import os
+from typing import Final
 
 from sensor_consumer import lag
 from sensor_consumer.breaches import BreachReporter
 from sensor_consumer.cache import Cache
 from sensor_consumer.circuit import Circuit
 from sensor_consumer.devices import KnownDevices
+from sensor_consumer.floodgate import Floodgate
 from sensor_consumer.handler import Handler
 from sensor_consumer.health import Health
 from sensor_consumer.seen import SharedKeys
@@ -25,6 +27,8 @@ from sensor_shared.contracts.rules import Rules, RulesError, load_rules
 from sensor_shared.runtime.events import EventApp
 from sensor_shared.runtime.function import Receive, Scope, Send
 from sensor_shared.runtime.settings import SettingsError, config_file
+
+LOOK_SECONDS: Final = 1.0
 
 
 class Consumer:
@@ -43,7 +47,7 @@ class Consumer:
         self._settings = settings
         self._redis = connect_redis(settings.redis)
         self._database = Database(settings.clickhouse)
-        self._health = Health(self._database)
+        self._health = Health(self._database, self._redis)
         latest = settings.latest
         self._store = Store(
             Tables(self._database, KnownDevices()),
@@ -56,6 +60,7 @@ class Consumer:
             Stages(),
             settings.store,
         )
+        self._floodgate = Floodgate(self._store, settings.flood)
         self._rules = rules
         self._service: AlertClient | None = None
         self._publisher: EventPublisher | None = None
@@ -75,11 +80,12 @@ class Consumer:
         )
         self._app = EventApp(
             self.name,
-            Handler(self._store, self._rules, reporter),
+            Handler(self._floodgate, self._rules, reporter),
             max_body_bytes=settings.server.max_body_bytes,
         )
         self._store.start()
         self._watches.append(asyncio.create_task(self._health.watch(), name="health"))
+        self._watches.append(asyncio.create_task(self._look(), name="floodgate"))
         if settings.lag.enabled:
             watch = lag.watch(settings.kafka, settings.lag)
             self._watches.append(asyncio.create_task(watch, name="lag"))
@@ -103,8 +109,24 @@ class Consumer:
         return self._app is None or self._store.running
 
     def ready(self) -> bool:
-        """True while ClickHouse answers."""
+        """True while ClickHouse answers.
+
+        In a flood of rejects too: an unready function gets no events, and the good ones among
+        them would wait with the bad. `troubles` says what is wrong.
+        """
         return self._app is not None and self._store.running and self._health.ready
+
+    def troubles(self) -> list[str]:
+        """What is wrong although the function takes events."""
+        if self._app is None:
+            return []
+        found = (self._floodgate.trouble, self._health.trouble, self._app.trouble)
+        return [trouble for trouble in found if trouble is not None]
+
+    async def _look(self) -> None:
+        while True:
+            await asyncio.sleep(LOOK_SECONDS)
+            self._floodgate.look()
 
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers one request."""

@@ -56,6 +56,18 @@ class BreachSettings(Section):
     """Seconds for which gRPC is left alone after it did not answer."""
 
 
+class FloodSettings(Section):
+    """Section FLOOD: when so much is rejected that something must be wrong."""
+
+    window_seconds: Annotated[int, Field(gt=0, le=3_600)] = 30
+    """Over which the share of rejects is taken."""
+    min_events: Count = 30
+    """Fewer events in the window say nothing."""
+    max_share: Annotated[float, Field(gt=0, le=1)] = 0.5
+    """Mean share of rejects in an event; above it is a flood, at half of it the flood is over.
+    1 takes any share."""
+
+
 class LagSettings(Section):
     """Section LAG: the gauge `sensor_consumer_lag`."""
 
@@ -76,4 +88,5 @@ class ConsumerSettings(Settings):
     store: StoreSettings = StoreSettings()
     latest: LatestSettings = LatestSettings()
     breaches: BreachSettings = BreachSettings()
+    flood: FloodSettings = FloodSettings()
     lag: LagSettings = LagSettings()

@@ -28,7 +28,10 @@ async def report(endpoints: Mapping[str, Any], tell: Callable[[str], None]) -> b
 
 async def _ask(name: str, port: int) -> str:
     try:
-        status, _ = await web.get(port, _PATHS.get(name, _READINESS), timeout=5.0)
+        status, body = await web.get(port, _PATHS.get(name, _READINESS), timeout=5.0)
     except OSError as error:
         return f"does not answer: {error}"
-    return "ok" if status == 200 else f"not ready (status {status})"
+    if status != 200:
+        return f"not ready (status {status})"
+    # A function that does its work, but not as it should, says so.
+    return body.decode("utf-8", "replace") if body.startswith(b"degraded") else "ok"

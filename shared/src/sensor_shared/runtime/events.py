@@ -17,6 +17,8 @@ from sensor_shared.telemetry.logs import logger
 
 EventHandler = Callable[[Event], Awaitable[None]]
 
+_LINE_SECONDS = 1.0
+_TROUBLE_SECONDS = 10.0
 _KNOWN = ("id", "source", "type", "specversion", "datacontenttype", "subject", "time")
 
 
@@ -26,6 +28,30 @@ class MalformedEventError(ValueError):
 
 class BodyTooLargeError(ValueError):
     """The request's body is over the limit."""
+
+
+class Refusals:
+    """Logs refused events, at most one line a second: who sends a million of them gets few.
+
+    Args:
+        log: where the lines go.
+        clock: seconds.
+    """
+
+    def __init__(self, log: Any, *, clock: Callable[[], float] = time.monotonic):
+        self._log = log
+        self._clock = clock
+        self._told = float("-inf")
+        self._untold = 0
+
+    def tell(self, outcome: str, reason: str) -> None:
+        """Logs a refusal, with the number of those that were not logged since the last line."""
+        now = self._clock()
+        if now - self._told < _LINE_SECONDS:
+            self._untold += 1
+            return
+        self._log.warning("event refused", outcome=outcome, reason=reason, untold=self._untold)
+        self._told, self._untold = now, 0
 
 
 class EventApp:
@@ -41,6 +67,16 @@ class EventApp:
         self._handler = handler
         self._max_body_bytes = max_body_bytes
         self._log = logger(function=function)
+        self._given_back: tuple[float, str] = (float("-inf"), "")
+        self._refusals = Refusals(self._log)
+
+    @property
+    def trouble(self) -> str | None:
+        """Why an event had to be given back just now; None when none had to for a while."""
+        moment, reason = self._given_back
+        if time.monotonic() - moment > _TROUBLE_SECONDS:
+            return None
+        return f"events are given back: {reason}"
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers one request."""
@@ -66,13 +102,17 @@ class EventApp:
             await respond(send, 202)
         except BodyTooLargeError as error:
             outcome = "malformed"
+            self._refusals.tell(outcome, str(error))
             await respond_problem(send, 413, str(error))
         except MalformedEventError as error:
             outcome = "malformed"
+            self._refusals.tell(outcome, str(error))
             await respond_problem(send, 400, str(error))
         except DeliveryError as error:
             outcome = "retry" if isinstance(error, Retry) else "poison"
-            self._log.warning("event refused", outcome=outcome, reason=str(error))
+            self._refusals.tell(outcome, str(error))
+            if isinstance(error, Retry):
+                self._given_back = (time.monotonic(), error.reason)
             await respond_problem(send, _status(error), str(error), headers=_retry_after(error))
         except Exception:  # noqa: BLE001  (whatever a handler did not foresee is answered)
             self._log.exception("event failed")

@@ -8,13 +8,22 @@ import asyncio
 import importlib.util
 import signal
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
 
 import functions_framework.aio
 import uvicorn
 
-from sensor_shared.runtime.function import SCOPE_KEY, AsgiApp, Function, Receive, Scope, Send
+from sensor_shared.runtime.function import (
+    SCOPE_KEY,
+    AsgiApp,
+    Function,
+    Receive,
+    Scope,
+    Send,
+    Troubled,
+)
 from sensor_shared.runtime.responses import respond
 from sensor_shared.telemetry.logs import configure, logger
 
@@ -40,7 +49,8 @@ class FrameworkApp:
         elif scope["path"] == LIVENESS:
             await _health(send, self._function.alive())
         elif scope["path"] == READINESS:
-            await _health(send, self._function.ready())
+            troubles = self._function.troubles() if isinstance(self._function, Troubled) else ()
+            await _health(send, self._function.ready(), troubles)
         else:
             scope[SCOPE_KEY] = self._function
             await self._framework(scope, receive, send)
@@ -54,9 +64,12 @@ class FrameworkApp:
         await send({"type": "lifespan.shutdown.complete"})
 
 
-async def _health(send: Send, healthy: bool) -> None:
-    body = b"OK" if healthy else b"Unavailable"
-    await respond(send, 200 if healthy else 503, body, content_type="text/plain")
+async def _health(send: Send, healthy: bool, troubles: Sequence[str] = ()) -> None:
+    word = "OK" if healthy else "Unavailable"
+    if troubles:
+        word = f"{'degraded' if healthy else word}: {'; '.join(troubles)}"
+    content_type = "text/plain; charset=utf-8"
+    await respond(send, 200 if healthy else 503, word.encode(), content_type=content_type)
 
 
 def load(folder: Path) -> tuple[Function, AsgiApp]:

@@ -4,8 +4,8 @@
 module's `handle(request)`. Neither has to be installed for the other.
 """
 
-from collections.abc import Awaitable, Callable, MutableMapping
-from typing import Any, Protocol
+from collections.abc import Awaitable, Callable, MutableMapping, Sequence
+from typing import Any, Protocol, runtime_checkable
 
 from sensor_shared.runtime.settings import ServerSettings
 from sensor_shared.telemetry.logs import LoggerSettings
@@ -45,6 +45,14 @@ class Function(Protocol):
 
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         """The function as an ASGI application."""
+
+
+@runtime_checkable
+class Troubled(Protocol):
+    """A function that can tell what is wrong although it does its work."""
+
+    def troubles(self) -> Sequence[str]:
+        """One sentence for each; shown by the readiness answer, whose status stays 200."""
 
 
 class _Passthrough:

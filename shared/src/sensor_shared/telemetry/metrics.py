@@ -30,6 +30,42 @@ PRODUCER_LATENCY = Histogram(
     "From a reading's own time to Kafka's acknowledgement, milliseconds.",
     buckets=_LATENCY_MS,
 )
+PRODUCER_GENERATED = Counter(
+    "sensor_producer_readings_generated_total", "Readings that devices measured."
+)
+PRODUCER_RECORDS = Counter("sensor_producer_records_total", "Records that Kafka has acknowledged.")
+PRODUCER_FAILED = Counter(
+    "sensor_producer_deliveries_failed_total",
+    "Deliveries that Kafka refused; each is tried again.",
+)
+PRODUCER_FAULTS = Counter(
+    "sensor_producer_faults_total", "Readings generated with a simulated fault.", ["kind"]
+)
+PRODUCER_BEHIND = Gauge(
+    "sensor_producer_behind_seconds",
+    "Age of the oldest measurement not generated yet: above the collect window Kafka, or this "
+    "machine, does not keep up.",
+)
+PRODUCER_QUEUE = Gauge(
+    "sensor_producer_queue_records",
+    "Records in memory, handed over and not acknowledged by Kafka yet.",
+)
+PRODUCER_SPOOL_BYTES = Gauge("sensor_producer_spool_bytes", "Bytes on disk for Kafka.")
+PRODUCER_SPOOL_LIMIT = Gauge(
+    "sensor_producer_spool_limit_bytes", "Bytes that the spool may have; 0 without a spool."
+)
+PRODUCER_SPOOL_RECORDS = Gauge(
+    "sensor_producer_spool_records", "Records on disk that Kafka has not acknowledged."
+)
+PRODUCER_SPOOLED = Counter("sensor_producer_spooled_readings_total", "Readings put on disk.")
+PRODUCER_SPOOL_FULL = Counter(
+    "sensor_producer_spool_full_total",
+    "Times that the spool took no more, and the fleet began to wait.",
+)
+PRODUCER_SPOOL_UNREADABLE = Counter(
+    "sensor_producer_spool_unreadable_bytes_total",
+    "Bytes of an earlier run's spool that are no whole record.",
+)
 
 # --- consumer
 CONSUMER_LAG = Gauge(
@@ -71,6 +107,17 @@ UNKNOWN_FIELDS = Counter(
 EVENTS_REPEATED = Counter(
     "sensor_consumer_events_repeated_total", "Deliveries of an event that was stored before."
 )
+REJECTED_SHARE = Gauge(
+    "sensor_consumer_rejected_share",
+    "Mean share of rejects in the events of the last seconds, 0 to 1.",
+)
+FLOODED = Gauge(
+    "sensor_consumer_flooded", "1 while so much is rejected that something must be wrong."
+)
+EVENTS_HELD_BACK = Counter(
+    "sensor_consumer_events_held_back_total",
+    "Events without a good reading that a flood of rejects sent to the dead letters.",
+)
 INSERT_ROWS = Histogram(
     "sensor_consumer_insert_rows",
     "Readings joined into one insert.",
@@ -83,6 +130,22 @@ BREACHES = Counter(
     "sensor_consumer_breaches_total",
     "Breaches of alert rules by the way they were reported.",
     ["rule", "way"],
+)
+ROLLUP_DURATION = Histogram(
+    "sensor_rollup_duration_ms",
+    "One run that brought the rollups up to date, milliseconds.",
+    buckets=_LATENCY_MS,
+)
+ROLLUP_MINUTES = Counter(
+    "sensor_rollup_minutes_total",
+    "Minutes whose rollups were made anew: the newest ones by every run, late ones by their marks.",
+    ["kind"],
+)
+ROLLUP_MARKED = Counter(
+    "sensor_rollup_marked_total", "Minutes marked because readings of theirs came late."
+)
+ROLLUP_WAITING = Gauge(
+    "sensor_rollup_minutes_waiting", "Marked minutes whose rollups are still to be made anew."
 )
 
 # --- functions
