@@ -1,5 +1,6 @@
 """Readings that are in Kafka: those that may still be on their way, and the dead letters."""
 
+import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
@@ -20,6 +21,8 @@ from sensor_shared.contracts.readings import decode
 _TYPES = frozenset({READINGS_V1, PLAIN_KAFKA_RECORD})
 _ORIGIN = Origin("default", "audit", {})
 _DESTINATION = "knativeerrordest"
+_PATIENCE_SECONDS = 10.0
+_PAUSE_SECONDS = 0.5
 _JOINED = 2_000
 """Events whose readings are sorted into minutes together."""
 
@@ -33,12 +36,17 @@ def committed(settings: KafkaSettings) -> Committed:
     Raises:
         KafkaException: when the cluster does not answer.
     """
+    until = time.monotonic() + _PATIENCE_SECONDS
     with closing(GroupOffsets(settings.brokers, settings.group)) as offsets:
-        return {
-            partition: found.committed
-            for partition, found in offsets.read([settings.topic]).items()
-            if found.committed is not None
-        }
+        while True:
+            try:
+                found = offsets.read([settings.topic])
+            except KafkaException:  # a coordinator that has just moved or started says no at first
+                if time.monotonic() > until:
+                    raise
+                time.sleep(_PAUSE_SECONDS)
+            else:
+                return {at: one.committed for at, one in found.items() if one.committed is not None}
 
 
 class KeyFiles:
