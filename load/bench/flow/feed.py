@@ -16,21 +16,24 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from functools import partial
+
+from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from sensor_producer.devices import make_devices
 from sensor_producer.dice import Dice
 from sensor_producer.faults import Fault
 from sensor_producer.fleet import Fleet, Readings
-from sensor_producer.publish import Publisher, connect, count_partitions
+from sensor_producer.publish import connect, count_partitions
 from sensor_producer.records import RecordMaker
 from sensor_producer.settings import Form, ProducerConfig
 from sensor_shared.contracts.events import SENSOR_DATA, new_id
 
 _STEP_SECONDS = 0.05
 _MOST_AT_ONCE = 20_000
+_QUEUE = 10_000
 _METADATA_SECONDS = 10.0
 _FLUSH_SECONDS = 30.0
 
@@ -41,13 +44,15 @@ class Feed:
     Args:
         fleet: what measures.
         maker: of records.
-        publisher: to Kafka.
+        client: to Kafka.
+        topic: that gets the records.
     """
 
-    def __init__(self, fleet: Fleet, maker: RecordMaker, publisher: Publisher):
+    def __init__(self, fleet: Fleet, maker: RecordMaker, client: Producer, topic: str):
+        self._topic = topic
         self._fleet = fleet
         self._maker = maker
-        self._publisher = publisher
+        self._client = client
         self.acknowledged = 0
         self.records = 0
 
@@ -57,11 +62,11 @@ class Feed:
         while not stop.is_set():
             due = self._fleet.moments(_now_us())
             last = min(due, number + _MOST_AT_ONCE)
-            if last > number and not self._publisher.congested:
+            if last > number and len(self._client) < _QUEUE:
                 self._send(self._fleet.measure(number, last))
                 number = last
             behind = max(0.0, (_now_us() - self._fleet.moment_us(number)) / 1_000_000)
-            self._publisher.poll(_STEP_SECONDS if behind < _STEP_SECONDS else 0)
+            self._poll(_STEP_SECONDS if behind < _STEP_SECONDS else 0)
             self.report(behind)
         self.finish()
 
@@ -73,31 +78,31 @@ class Feed:
         began = time.monotonic()
         while number < last and not stop.is_set():
             step = min(number + _MOST_AT_ONCE, last)
-            if not self._publisher.congested:
+            if len(self._client) < _QUEUE:
                 self._send(self._fleet.measure(number, step))
                 number = step
             ahead = self.acknowledged / rate - (time.monotonic() - began)
-            self._publisher.poll(max(0.01, min(ahead, 1.0)))
+            self._poll(max(0.01, min(ahead, 1.0)))
             self.report(0.0)
         self.finish()
 
     def finish(self) -> None:
-        """Waits for the last acknowledgements and writes the last line."""
-        deadline = time.monotonic() + _FLUSH_SECONDS
-        while self._publisher.pending_records and time.monotonic() < deadline:
-            self._publisher.poll(0.01)
+        """Waits for the last acknowledgements and writes the last line.
+
+        Raises:
+            KafkaException: when they do not come.
+        """
+        if self._client.flush(_FLUSH_SECONDS):
+            raise KafkaException(KafkaError(KafkaError._TIMED_OUT))  # noqa: SLF001
         self.report(0.0, last=True)
 
     def report(self, behind: float, *, last: bool = False) -> None:
         """Writes one line."""
-        for one in self._publisher.take_acknowledged():
-            self.acknowledged += len(one.record.readings)
-            self.records += 1
         line = {
             "at": time.monotonic(),
             "acknowledged": self.acknowledged,
             "records": self.records,
-            "pending": self._publisher.pending_readings,
+            "pending": len(self._client),
             "behind_s": round(behind, 3),
             "last": last,
         }
@@ -105,21 +110,39 @@ class Feed:
         sys.stdout.flush()
 
     def _send(self, readings: Readings) -> None:
-        self._publisher.send(self._maker.make(readings[~readings.suffering(Fault.FAILED)]))
+        for record in self._maker.make(readings[~readings.suffering(Fault.FAILED)]):
+            self._client.produce(
+                self._topic,
+                value=record.value,
+                key=record.key,
+                partition=record.partition,
+                headers=record.headers,
+                on_delivery=partial(self._settle, len(record.readings)),
+            )
+
+    def _settle(self, readings: int, error: KafkaError | None, _message: Message) -> None:
+        if error is not None:
+            raise KafkaException(error)
+        self.acknowledged += readings
+        self.records += 1
+
+    def _poll(self, seconds: float) -> None:
+        """Serves acknowledgements until the time is over; one call of the client serves some."""
+        deadline = time.monotonic() + seconds
+        self._client.poll(0)
+        while (left := deadline - time.monotonic()) > 0:
+            self._client.poll(left)
 
 
 def _now_us() -> int:
     return time.time_ns() // 1000
 
 
-def _make(brokers: str, form: Form, devices_count: int) -> Feed:
+def _make(brokers: str, topic: str, form: Form, devices_count: int) -> Feed:
     settings = ProducerConfig().producer
-    open_client: Callable[..., object] = partial(
-        connect, brokers, linger=0, queue_records=settings.queue_records
-    )
-    partitions = count_partitions(
-        connect(brokers, linger=0, queue_records=1), SENSOR_DATA, _METADATA_SECONDS
-    )
+    # One step may be as many records as it has readings.
+    client = connect(brokers, linger=0, queue_records=_QUEUE + _MOST_AT_ONCE)
+    partitions = count_partitions(client, topic, _METADATA_SECONDS)
     devices = make_devices(devices_count, settings.seed)
     fleet = Fleet(devices, Dice(settings.seed, devices_count), 1.0, ProducerConfig().faults)
     maker = RecordMaker(
@@ -130,7 +153,7 @@ def _make(brokers: str, form: Form, devices_count: int) -> Feed:
         batch_size=settings.batch_size,
         clock=partial(datetime.now, UTC),
     )
-    return Feed(fleet, maker, Publisher(SENSOR_DATA, open_client))  # type: ignore[arg-type]
+    return Feed(fleet, maker, client, topic)
 
 
 def read(lines: Iterator[str]) -> Iterator[dict[str, float]]:
@@ -145,12 +168,13 @@ def main() -> None:
     parser.add_argument("--rate", type=float, required=True, help="readings per second")
     parser.add_argument("--past", type=float, help="send so many seconds of the past, then end")
     parser.add_argument("--devices", type=int, help="of the past; default: as many as the rate")
+    parser.add_argument("--topic", default=SENSOR_DATA)
     options = parser.parse_args()
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     brokers = os.environ["TWINUP_KAFKA_BROKERS"]
-    feed = _make(brokers, options.form, options.devices or round(options.rate))
+    feed = _make(brokers, options.topic, options.form, options.devices or round(options.rate))
     if options.past is None:
         feed.live(stop)
     else:

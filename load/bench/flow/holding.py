@@ -47,8 +47,10 @@ class Load:
         )
         self._reader = threading.Thread(target=self._read, args=(output,), daemon=True)
         self._reader.start()
-        if not self._first.wait(_FIRST_LINE_SECONDS):
-            raise BenchError(f"the load generator says nothing:\n{self._bed.log(LOAD)}")
+        deadline = time.monotonic() + _FIRST_LINE_SECONDS
+        while not self._first.wait(0.2):
+            if self._bed.ended(LOAD) or time.monotonic() > deadline:
+                raise BenchError(f"the load generator says nothing:\n{self._bed.log(LOAD)}")
         return self
 
     def _read(self, output: IO[str]) -> None:
