@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import socket
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,6 @@ import pytest
 from sensor_local.audit import Audit, elsewhere
 from sensor_local.audit.command import audit_system, main
 from sensor_local.folder import RunFolder
-from sensor_local.ports import free_port
 
 from .flow import CONSUMER, Flow
 
@@ -72,15 +72,22 @@ async def test_the_status_is_2_when_a_part_does_not_answer(
     flow: Flow, environ: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     flow.receive(flow.rows)
-    nobody = str(free_port())
+    with socket.socket() as bound:  # and not listening
+        bound.bind(("127.0.0.1", 0))
+        await nobody_answers(flow, environ, bound.getsockname()[1], capsys)
+
+
+async def nobody_answers(
+    flow: Flow, environ: pytest.MonkeyPatch, port: int, capsys: pytest.CaptureFixture[str]
+) -> None:
     with environ.context() as away:
-        away.setenv("TWINUP_CLICKHOUSE_PORT", nobody)
+        away.setenv("TWINUP_CLICKHOUSE_PORT", str(port))
         assert await command(flow) == 2
     said = capsys.readouterr()
     assert said.out == ""
     assert "cannot tell: ClickHouse does not answer" in said.err
     environ.setattr(elsewhere, "_PATIENCE_SECONDS", 0.0)
-    environ.setenv("TWINUP_KAFKA_BROKERS", f"127.0.0.1:{nobody}")
+    environ.setenv("TWINUP_KAFKA_BROKERS", f"127.0.0.1:{port}")
     assert await command(flow) == 2
     assert "cannot tell: Kafka does not answer" in capsys.readouterr().err
 
