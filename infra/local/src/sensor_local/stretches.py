@@ -120,9 +120,9 @@ class TopicReader:
             KafkaException: as `read`.
         """
         ends = {(s.topic, s.partition): s.end for s in stretches if s.span}
-        self._consumer.assign(
-            [TopicPartition(s.topic, s.partition, s.begin) for s in stretches if s.span]
-        )
+        partitions = [TopicPartition(s.topic, s.partition, s.begin) for s in stretches if s.span]
+        self._consumer.assign(partitions)
+        self._consumer.resume(partitions)  # an earlier reading's pause outlives its assignment
         heard = time.monotonic()
         while ends:
             # consume alone would wait for a full batch, or for its whole timeout.

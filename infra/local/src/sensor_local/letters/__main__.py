@@ -7,9 +7,10 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
+from typing import TextIO
 
 from confluent_kafka import KafkaException
 
@@ -37,9 +38,10 @@ _SHOWN = 10
 class Letters:
     """What the commands do, each returns its exit status."""
 
-    def __init__(self, options: argparse.Namespace, environ: Mapping[str, str]):
+    def __init__(self, options: argparse.Namespace, environ: Mapping[str, str], out: TextIO):
         addresses = Addresses(environ)
         self._options = options
+        self._out = out
         self._brokers = addresses.brokers
         self._origins = Origins(read(options.eventing), addresses.services)
         self._choice = Choice(options.source, options.topic, getattr(options, "letter", ""))
@@ -51,11 +53,11 @@ class Letters:
             letters = (letter for letter, _ in self._chosen(box))
             groups = summarise(letters, box.put_back(), self._origins)
         if self._options.json:
-            _print(rendering.groups_document(groups))
+            self._print(rendering.groups_document(groups))
         elif groups:
-            rendering.console().print(rendering.groups(groups))
+            rendering.console(self._out).print(rendering.groups(groups))
         else:
-            _print("no dead letters")
+            self._print("no dead letters")
         return 0
 
     def show(self) -> int:
@@ -71,12 +73,12 @@ class Letters:
             documents = [
                 rendering.letter_document(one, topic, put_back=back) for one, topic, back in places
             ]
-            _print(json.dumps(documents, indent=2))
+            self._print(json.dumps(documents, indent=2))
             return 0
         for number, (one, topic, back) in enumerate(places):
-            rendering.console().print(rendering.letter(one, topic, put_back=back))
+            rendering.console(self._out).print(rendering.letter(one, topic, put_back=back))
             if number < len(places) - 1:
-                _print("")
+                self._print("")
         return 0
 
     def put_back(self) -> int:
@@ -88,18 +90,18 @@ class Letters:
             unknown: list[Left] = []
             ready = self._ready(box, done, unknown)
             if options.dry_run:
-                _print(f"{sum(1 for _ in ready)} letters would be put back")
+                self._print(f"{sum(1 for _ in ready)} letters would be put back")
                 failed: list[Left] = []
             else:
                 outcome = PutBack(self._brokers, options.letters).put(ready)
-                _print(f"{outcome.letters} letters put back, as {outcome.events} events")
+                self._print(f"{outcome.letters} letters put back, as {outcome.events} events")
                 failed = outcome.failed
         if unknown:
-            _print(f"{len(unknown)} left, whose topic cannot be told:")
-            _name(unknown)
+            self._print(f"{len(unknown)} left, whose topic cannot be told:")
+            self._name(unknown)
         if failed:
-            _print(f"{len(failed)} could not be put back:")
-            _name(failed)
+            self._print(f"{len(failed)} could not be put back:")
+            self._name(failed)
         return 1 if failed else 0
 
     def _chosen(self, box: Box) -> Iterator[tuple[Letter, str | None]]:
@@ -130,19 +132,17 @@ class Letters:
                 return
             yield letter
 
+    def _name(self, letters: list[Left]) -> None:
+        for left in letters[:_NAMED]:
+            self._print(f"  {left.position}  {printable(left.event_id)}  {printable(left.reason)}")
+        if len(letters) > _NAMED:
+            self._print(f"  … and {len(letters) - _NAMED} more")
 
-def _name(letters: list[Left]) -> None:
-    for left in letters[:_NAMED]:
-        _print(f"  {left.position}  {printable(left.event_id)}  {printable(left.reason)}")
-    if len(letters) > _NAMED:
-        _print(f"  … and {len(letters) - _NAMED} more")
-
-
-def _print(line: str) -> None:
-    sys.stdout.write(f"{line}\n")
+    def _print(self, line: str) -> None:
+        self._out.write(f"{line}\n")
 
 
-def _options() -> argparse.Namespace:
+def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="sensor_local.letters", description=__doc__)
     parser.add_argument("--letters", default=DEAD_LETTERS, help="topic of the dead letters")
     parser.add_argument("--eventing", type=Path, default=EVENTING, help="folder of the wiring")
@@ -159,20 +159,25 @@ def _options() -> argparse.Namespace:
     for command in (listing, show, back):
         command.add_argument("--source", default="", help="only of this source; * and ? match")
         command.add_argument("--topic", default="", help="only those that came from this topic")
-    return parser.parse_args()
+    return parser.parse_args(arguments)
 
 
-def main() -> int:
+def main(
+    arguments: Sequence[str] | None = None,
+    environ: Mapping[str, str] = os.environ,
+    out: TextIO = sys.stdout,
+    err: TextIO = sys.stderr,
+) -> int:
     """Command line entry; returns the exit status."""
-    options = _options()
+    options = _options(arguments)
     try:
-        letters = Letters(options, os.environ)
+        letters = Letters(options, environ, out)
         commands = {"list": letters.count, "show": letters.show, "put-back": letters.put_back}
         return commands[options.command]()
     except (StartError, WiringError) as error:
-        sys.stderr.write(f"{error}\n")
+        err.write(f"{error}\n")
     except KafkaException as error:
-        sys.stderr.write(f"Kafka: {error.args[0].str()}\n")
+        err.write(f"Kafka: {error.args[0].str()}\n")
     except KeyboardInterrupt:
         return 130
     return 1

@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TextIO
 
 from rich.console import Console, Group, RenderableType
 from rich.table import Table
@@ -18,10 +18,10 @@ from sensor_shared.contracts.events import rfc3339
 UNKNOWN = "unknown"
 
 
-def console() -> Console:
+def console(out: TextIO) -> Console:
     """Returns where tables go; wide enough for a file to be searched line by line."""
-    made = Console()
-    return made if made.is_terminal else Console(width=200)
+    made = Console(file=out)
+    return made if made.is_terminal else Console(file=out, width=200)
 
 
 def groups(found: Sequence[summary.Group]) -> RenderableType:
