@@ -25,7 +25,7 @@ def test_the_file_mentions_every_setting_of_the_producers_own_sections() -> None
 def test_commented_settings_are_valid_too(tmp_path: Path) -> None:
     lines = CONFIG.read_text(encoding="utf-8").splitlines()
     file = tmp_path / "config.yaml"
-    keys = ("duration", "max_readings", "ledger_dir")
+    keys = ("duration", "max_readings", "ledger_dir", "spool_dir")
     file.write_text(
         "\n".join(
             line.replace("# ", "", 1)
@@ -39,6 +39,7 @@ def test_commented_settings_are_valid_too(tmp_path: Path) -> None:
     settings = ProducerConfig.load({}, file).producer
     assert settings.duration == 60
     assert settings.ledger_dir == Path(".run/ledger")
+    assert settings.spool_dir == Path(".run/spool")
 
 
 def test_the_originals_variables_work() -> None:

@@ -209,6 +209,7 @@ class System:
             {
                 **self._shared("producer_metrics"),
                 "TWINUP_PRODUCER_LEDGER_DIR": str(self.run.ledger),
+                "TWINUP_PRODUCER_SPOOL_DIR": str(self.run.path / "spool"),
             },
             ready=readiness.http(self.port["producer_metrics"], "/health/readiness"),
             after=("dispatcher",),

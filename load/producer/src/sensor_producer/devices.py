@@ -41,18 +41,18 @@ class Devices:
         return len(self.ids)
 
 
-def make_devices(count: int, seed: int) -> Devices:
-    """Returns `count` devices, types and regions in equal shares.
+def make_devices(count: int, seed: int, first: int = 0) -> Devices:
+    """Returns the devices `first` to `first + count` - 1, types and regions in equal shares.
 
-    A device keeps its id, type, region and place in a larger fleet of the same seed.
+    A device keeps its id, type, region and place in every fleet of the same seed that it is in.
     """
-    number = np.arange(count)
+    number = np.arange(first, first + count)
     kind = (number % len(DEVICE_TYPES)).astype(np.int8)
     region = (number // len(DEVICE_TYPES) % len(REGIONS)).astype(np.int8)
     corners = np.array([_PLACES[name] for name in REGIONS])[region]
-    places = np.random.default_rng(seed).random((count, 2))
+    places = np.random.default_rng(seed).random((first + count, 2))[first:]
     return Devices(
-        ids=tuple(f"{DEVICE_TYPES[kind[i]]}_{i:06d}" for i in range(count)),
+        ids=tuple(f"{DEVICE_TYPES[kind[i]]}_{first + i:06d}" for i in range(count)),
         kind=kind,
         region=region,
         latitude=np.round(corners[:, 0] + places[:, 0] * (corners[:, 1] - corners[:, 0]), 6),

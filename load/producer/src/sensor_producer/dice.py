@@ -59,11 +59,11 @@ def mix(bits: Bits) -> Bits:
 
 
 class Dice:
-    """Draws numbers for devices 0 to `devices` - 1."""
+    """Draws numbers for devices 0 to `devices` - 1 of a fleet that begins at number `first`."""
 
-    def __init__(self, seed: int, devices: int):
+    def __init__(self, seed: int, devices: int, first: int = 0):
         start = mix(np.array([seed % 2**64], dtype=np.uint64))
-        numbers = np.arange(devices, dtype=np.uint64) * _GOLDEN
+        numbers = np.arange(first, first + devices, dtype=np.uint64) * _GOLDEN
         self._keys = {
             purpose: mix(mix(start + np.uint64(purpose)) + numbers) for purpose in Purpose
         }

@@ -13,9 +13,18 @@ _TEXT = "text/plain; charset=utf-8"
 
 @contextmanager
 def serve(
-    settings: ServerSettings, alive: Callable[[], bool], ready: Callable[[], bool]
+    settings: ServerSettings,
+    alive: Callable[[], bool],
+    ready: Callable[[], bool],
+    detail: Callable[[], str] = str,
 ) -> Iterator[int]:
     """Answers in a thread of its own while the context lasts; yields the port.
+
+    Args:
+        settings: the address.
+        alive: the answer about liveness.
+        ready: the answer about readiness.
+        detail: what people are told with either of them; "" for nothing.
 
     Raises:
         OSError: when the port is taken; the message names the variable that changes it.
@@ -31,7 +40,8 @@ def serve(
                 self._answer(200, *exposition())
             elif path in checks:
                 well = checks[path]()
-                self._answer(200 if well else 503, b"ok\n" if well else b"not now\n", _TEXT)
+                told = ": ".join(filter(None, ("ok" if well else "not now", detail())))
+                self._answer(200 if well else 503, f"{told}\n".encode(), _TEXT)
             else:
                 self._answer(404, b"see /metrics, /health/liveness, /health/readiness\n", _TEXT)
 

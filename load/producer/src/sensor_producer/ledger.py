@@ -85,13 +85,8 @@ class Ledger:
             clock_ms: the time, epoch ms.
             about: further facts for run.json, e.g. the seed.
         """
-        self._root = folder
-        self._folder = folder / run
+        self._begin(folder, run, len(device_ids), hours, clock_ms)
         self._folder.mkdir(parents=True)
-        self._devices = len(device_ids)
-        self._hours = hours
-        self._clock_ms = clock_ms
-        self._pages: dict[int, Page] = {}
         self._run: dict[str, Any] = {
             "run": run,
             "started_ms": clock_ms(),
@@ -99,9 +94,35 @@ class Ledger:
             "unacknowledged": None,
             **(about or {}),
         }
-        self._newest = 0
         _replace(self._folder / "devices.txt", "\n".join(device_ids).encode())
         self._write_run()
+
+    def _begin(
+        self, folder: Path, run: str, devices: int, hours: int, clock_ms: Callable[[], int]
+    ) -> None:
+        self._root = folder
+        self._folder = folder / run
+        self._devices = devices
+        self._hours = hours
+        self._clock_ms = clock_ms
+        self._pages: dict[int, Page] = {}
+        self._newest = 0
+
+    @classmethod
+    def resume(
+        cls, folder: Path, run: str, *, hours: int, clock_ms: Callable[[], int]
+    ) -> "Ledger | None":
+        """Opens the ledger of a run that is over, for acknowledgements that come after its end.
+
+        Its run.json stays as it is. Returns None when that run has kept no ledger.
+        """
+        try:
+            ids = (folder / run / "devices.txt").read_text(encoding="utf-8").split("\n")
+        except FileNotFoundError:
+            return None
+        ledger = cls.__new__(cls)
+        ledger._begin(folder, run, len(ids), hours, clock_ms)  # noqa: SLF001 - our own
+        return ledger
 
     def add(self, readings: Readings) -> None:
         """Adds readings that Kafka has acknowledged."""

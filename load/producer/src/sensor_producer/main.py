@@ -12,6 +12,7 @@ from pathlib import Path
 
 from confluent_kafka import KafkaException
 
+from sensor_producer.books import Books
 from sensor_producer.delivery import Delivery
 from sensor_producer.devices import make_devices
 from sensor_producer.dice import Dice
@@ -20,8 +21,9 @@ from sensor_producer.fleet import Fleet
 from sensor_producer.ledger import Ledger
 from sensor_producer.publish import Publisher, connect, count_partitions
 from sensor_producer.records import RecordMaker
-from sensor_producer.settings import ProducerConfig
+from sensor_producer.settings import ProducerConfig, ProducerSettings
 from sensor_producer.simulator import Simulator
+from sensor_producer.spool import Spool
 from sensor_shared.contracts.events import new_id
 from sensor_shared.runtime.settings import SettingsError
 from sensor_shared.telemetry.logs import configure, logger
@@ -55,7 +57,7 @@ def produce(config: ProducerConfig, stop: threading.Event) -> int:
         0, or 1 when readings were left unacknowledged.
 
     Raises:
-        OSError: when the port is taken, or the ledger's folder cannot be written.
+        OSError: when the port is taken, or the ledger's or the spool's folder cannot be written.
     """
     settings, log = config.producer, logger()
     simulator: Simulator | None = None  # until Kafka has the topic
@@ -66,7 +68,10 @@ def produce(config: ProducerConfig, stop: threading.Event) -> int:
     def ready() -> bool:
         return simulator is not None and simulator.ready()
 
-    with serve(config.server, alive, ready) as port:
+    def detail() -> str:
+        return "" if simulator is None else simulator.detail()
+
+    with serve(config.server, alive, ready, detail) as port:
         partitions = _wait_for_topic(config, stop)
         if not partitions:
             log.info("stopped before the topic was there", topic=config.kafka.topic)
@@ -77,6 +82,7 @@ def produce(config: ProducerConfig, stop: threading.Event) -> int:
             "producing",
             run=run,
             devices=settings.device_count,
+            first_device=settings.first_device,
             interval=settings.produce_interval,
             form=settings.format.value,
             topic=config.kafka.topic,
@@ -109,8 +115,8 @@ def _wait_for_topic(config: ProducerConfig, stop: threading.Event) -> int:
 
 def _make_simulator(config: ProducerConfig, run: str, partitions: int) -> Simulator:
     settings = config.producer
-    dice = Dice(settings.seed, settings.device_count)
-    devices = make_devices(settings.device_count, settings.seed)
+    dice = Dice(settings.seed, settings.device_count, settings.first_device)
+    devices = make_devices(settings.device_count, settings.seed, settings.first_device)
     return Simulator(
         Fleet(devices, dice, settings.produce_interval, config.faults),
         Delivery(dice, config.faults),
@@ -130,21 +136,33 @@ def _make_simulator(config: ProducerConfig, run: str, partitions: int) -> Simula
                 linger=settings.linger,
                 queue_records=settings.queue_records,
             ),
+            spool=_open_spool(settings, run),
+            spool_after=settings.spool_after,
+            drain_rate=settings.spool_drain_rate,
         ),
-        _open_ledger(config, run, devices.ids),
+        _open_books(config, run, devices.ids),
         collect=settings.collect,
     )
 
 
-def _open_ledger(config: ProducerConfig, run: str, device_ids: tuple[str, ...]) -> Ledger | None:
-    settings = config.producer
-    if settings.ledger_dir is None:
+def _open_spool(settings: ProducerSettings, run: str) -> Spool | None:
+    if settings.spool_dir is None:
         return None
-    return Ledger(
-        settings.ledger_dir,
-        run,
-        device_ids,
-        hours=settings.ledger_hours,
-        clock_ms=lambda: time.time_ns() // 1_000_000,
-        about={"seed": settings.seed, "interval_s": settings.produce_interval},
+    return Spool(settings.spool_dir, run, limit=settings.spool_max_bytes)
+
+
+def _open_books(config: ProducerConfig, run: str, device_ids: tuple[str, ...]) -> Books:
+    settings = config.producer
+    folder = settings.ledger_dir
+    if folder is None:
+        return Books(None, lambda _run: None)
+    hours = settings.ledger_hours
+
+    def clock_ms() -> int:
+        return time.time_ns() // 1_000_000
+
+    about = {"seed": settings.seed, "interval_s": settings.produce_interval}
+    return Books(
+        Ledger(folder, run, device_ids, hours=hours, clock_ms=clock_ms, about=about),
+        partial(Ledger.resume, folder, hours=hours, clock_ms=clock_ms),
     )

@@ -11,9 +11,11 @@ from typing import Protocol
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
-from sensor_producer.metrics import FAILED
+from sensor_producer.allowance import Allowance
 from sensor_producer.records import Headers, Record
+from sensor_producer.spool import Place, Spool
 from sensor_shared.telemetry.logs import logger
+from sensor_shared.telemetry.metrics import PRODUCER_FAILED
 
 _PAUSE_S = 0.5
 """Before a refused record is tried again."""
@@ -53,12 +55,26 @@ class Acknowledged:
     at_ms: float
 
 
+@dataclass(slots=True, eq=False)
+class _Flight:
+    """A record in memory on its way to Kafka, from when on (monotonic), and its copy on disk."""
+
+    record: Record
+    since: float
+    place: Place | None = None
+
+
 class Publisher:
     """Hands records to Kafka in order, as fast as it takes them.
 
     Nothing is dropped: what the client's queue has no room for, and what Kafka refuses, waits
     here, and `congested` asks whoever makes records to wait too. All calls come from one
     thread.
+
+    With a spool, Kafka is away once a record is `spool_after` seconds old without an
+    acknowledgement, and until all such records have theirs. Then everything that is in memory is
+    written to disk too, and what comes is written there alone. When Kafka is back, new records
+    go to it at once, and beside them the spool's, oldest first, at `drain_rate` readings a second.
     """
 
     def __init__(
@@ -66,14 +82,22 @@ class Publisher:
         topic: str,
         connect: Callable[[], Client],
         *,
+        spool: Spool | None = None,
+        spool_after: float = 1.0,
+        drain_rate: int = 10_000,
         clock_ms: Callable[[], float] = lambda: time.time() * 1000,
     ):
         self._topic = topic
         self._connect = connect
         self._client = connect()
+        self._spool = spool
+        self._spool_after = spool_after
+        self._drain = Allowance(drain_rate)
+        self._away = False
         self._clock_ms = clock_ms
-        self._waiting: deque[Record] = deque()
-        self._in_flight = 0
+        self._waiting: deque[_Flight] = deque()
+        self._flights: dict[_Flight, None] = {}  # oldest first
+        self._alone = 0  # of these, records that are not on disk too, and their readings
         self._unacknowledged = 0
         self._acknowledged: list[Acknowledged] = []
         self._paused_until = 0.0
@@ -82,24 +106,50 @@ class Publisher:
 
     @property
     def congested(self) -> bool:
-        """Whether records wait for room, or for Kafka to accept them again."""
+        """Whether there is no room for more records, neither on their way to Kafka nor on disk."""
+        if self._spool is not None and self._away:
+            return self._spool.full
         return bool(self._waiting)
 
     @property
+    def away(self) -> bool:
+        """Whether records go to disk alone, as Kafka does not acknowledge in time."""
+        return self._away
+
+    @property
+    def queued_records(self) -> int:
+        """Records in memory that are not acknowledged."""
+        return len(self._flights)
+
+    @property
     def pending_records(self) -> int:
-        """Records that were sent and are not acknowledged."""
-        return len(self._waiting) + self._in_flight
+        """Records that are not acknowledged, in memory or on disk."""
+        return self._alone + (self._spool.records if self._spool is not None else 0)
 
     @property
     def pending_readings(self) -> int:
         """Readings in `pending_records`."""
-        return self._unacknowledged
+        return self._unacknowledged + (self._spool.readings if self._spool is not None else 0)
+
+    def detail(self) -> str:
+        """What people are told while something is on disk; else ""."""
+        spool = self._spool
+        if spool is None or not spool.records:
+            return ""
+        state = "Kafka is away" if self._away else "Kafka is back"
+        filled = f"{spool.bytes / 1e6:,.1f} MB of at most {spool.limit / 1e6:,.0f} MB"
+        waits = ", full, the fleet waits" if self.congested else ""
+        return f"{state}, {spool.records:,} records are spooled ({filled}{waits})"
 
     def send(self, records: Iterable[Record]) -> None:
         """Accepts records; never blocks, never refuses."""
+        now = time.monotonic()
         for record in records:
-            self._unacknowledged += len(record.readings)
-            self._waiting.append(record)
+            if self._away and self._spool is not None:
+                if self._spool.append(record, handed_out=False) is None:
+                    self._take(_Flight(record, now))
+            else:
+                self._take(_Flight(record, now))
         self._hand_over()
 
     def poll(self, timeout: float) -> None:
@@ -110,7 +160,11 @@ class Publisher:
             self._client.poll(math.ceil(left * 1000) / 1000)  # it knows whole milliseconds only
             if self._broken:
                 self._reconnect()
+            if self._spool is not None:
+                self._judge(self._spool)
             self._hand_over()
+            if self._spool is not None and not self._away:
+                self._empty(self._spool)
             left = deadline - time.monotonic()
             if left <= 0:
                 return
@@ -120,11 +174,68 @@ class Publisher:
         taken, self._acknowledged = self._acknowledged, []
         return taken
 
+    def close(self) -> int:
+        """Keeps on disk what is not acknowledged; returns the readings that cannot be kept."""
+        if self._spool is not None:
+            self._keep(self._spool)
+            self._spool.close()
+            self._spool = None
+        return self._unacknowledged
+
+    def _take(self, flight: _Flight) -> None:
+        if flight.place is None:
+            self._alone += 1
+            self._unacknowledged += len(flight.record.readings)
+        self._flights[flight] = None
+        self._waiting.append(flight)
+
+    def _judge(self, spool: Spool) -> None:
+        """Finds out whether Kafka is away."""
+        oldest = next(iter(self._flights), None)
+        waits = 0.0 if oldest is None else time.monotonic() - oldest.since
+        away = waits > self._spool_after
+        if away != self._away:
+            self._away = away
+            if away:
+                self._log.warning(
+                    "Kafka does not acknowledge, spooling to disk",
+                    oldest_seconds=round(waits, 2),
+                    spool_limit_bytes=spool.limit,
+                )
+                self._keep(spool)
+            else:
+                self._log.info(
+                    "Kafka acknowledges again", spooled_records=spool.records, bytes=spool.bytes
+                )
+        spool.sync()
+
+    def _keep(self, spool: Spool) -> None:
+        """Writes to disk what is in memory alone."""
+        for flight in self._flights:
+            if flight.place is None:
+                flight.place = spool.append(flight.record, handed_out=True)
+                if flight.place is None:
+                    return
+                self._alone -= 1
+                self._unacknowledged -= len(flight.record.readings)
+
+    def _empty(self, spool: Spool) -> None:
+        """Hands over the spool's oldest records, as many as the rate allows now."""
+        while spool.records and not self._waiting and self._drain.left():
+            item = spool.next()
+            if item is None:
+                return
+            place, record = item
+            self._drain.spend(len(record.readings))
+            self._take(_Flight(record, time.monotonic(), place))
+            self._hand_over()
+
     def _hand_over(self) -> None:
         if self._waiting and time.monotonic() < self._paused_until:
             return
         while self._waiting:
-            record = self._waiting[0]
+            flight = self._waiting[0]
+            record = flight.record
             try:
                 self._client.produce(
                     self._topic,
@@ -132,7 +243,7 @@ class Publisher:
                     key=record.key,
                     partition=record.partition,
                     headers=record.headers,
-                    on_delivery=partial(self._settle, record),
+                    on_delivery=partial(self._settle, flight),
                 )
             except BufferError:
                 return
@@ -140,21 +251,26 @@ class Publisher:
                 self._refused(error.args[0])
                 return
             self._waiting.popleft()
-            self._in_flight += 1
 
-    def _settle(self, record: Record, error: KafkaError | None, _message: Message) -> None:
-        self._in_flight -= 1
+    def _settle(self, flight: _Flight, error: KafkaError | None, _message: Message) -> None:
         if error is None:
-            self._unacknowledged -= len(record.readings)
-            self._acknowledged.append(Acknowledged(record, self._clock_ms()))
+            del self._flights[flight]
+            # First on disk, then in the ledger: a kill between them makes an acknowledgement
+            # missing, never one that counts twice.
+            if flight.place is None:
+                self._alone -= 1
+                self._unacknowledged -= len(flight.record.readings)
+            elif self._spool is not None:
+                self._spool.acknowledge(flight.place)
+            self._acknowledged.append(Acknowledged(flight.record, self._clock_ms()))
             return
         # The same record, so the same event id: should Kafka have it all the same, the
         # consumer recognises it.
-        self._waiting.append(record)
+        self._waiting.append(flight)
         self._refused(error)
 
     def _refused(self, error: KafkaError) -> None:
-        FAILED.inc()
+        PRODUCER_FAILED.inc()
         if time.monotonic() >= self._paused_until:
             self._log.warning("delivery refused, trying again", error=str(error))
         self._paused_until = time.monotonic() + _PAUSE_S
@@ -163,7 +279,7 @@ class Publisher:
     def _reconnect(self) -> None:
         """Replaces a client that an idempotent producer's fatal error has ended."""
         self._client.purge()
-        while self._in_flight and self._client.poll(1.0):
+        while len(self._flights) > len(self._waiting) and self._client.poll(1.0):
             pass
         self._log.warning("starting a new Kafka client", records_kept=len(self._waiting))
         self._client = self._connect()

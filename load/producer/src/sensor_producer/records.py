@@ -31,13 +31,20 @@ Headers = list[tuple[str, str | bytes | None]]  # what the client accepts
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """A Kafka record and the readings in it."""
+    """A Kafka record and the readings in it.
+
+    Attributes:
+        partition, key, value, headers: as Kafka gets them.
+        readings: in `value`.
+        run: the earlier run that made it and left it in the spool; "" for this one.
+    """
 
     partition: int
     key: bytes
     value: bytes
     headers: Headers
     readings: Readings
+    run: str = ""
 
 
 def partitions_of(ids: tuple[str, ...], partitions: int) -> npt.NDArray[np.int32]:

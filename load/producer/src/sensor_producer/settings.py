@@ -43,6 +43,7 @@ class ProducerSettings(Section):
     """Section PRODUCER."""
 
     device_count: Annotated[int, Field(ge=1, le=1_000_000)] = 10_000
+    first_device: Annotated[int, Field(ge=0, le=10_000_000)] = 0
     produce_interval: Annotated[Duration, Field(ge=0.001, le=86_400)] = 1.0
     batch_size: Annotated[int, Field(ge=1, le=50_000)] = 1_000
     collect: Annotated[Duration, Field(ge=0.001, le=10)] = 0.02
@@ -55,6 +56,10 @@ class ProducerSettings(Section):
     stop_timeout: Annotated[Duration, Field(gt=0)] = 10.0
     ledger_dir: Path | None = None
     ledger_hours: Annotated[int, Field(ge=1)] = 48
+    spool_dir: Path | None = None
+    spool_max_bytes: Annotated[int, Field(ge=1_000_000)] = 1_073_741_824
+    spool_after: Annotated[Duration, Field(ge=0.05, le=60)] = 1.0
+    spool_drain_rate: Annotated[int, Field(ge=1)] = 10_000
 
 
 class ProducerConfig(Settings):

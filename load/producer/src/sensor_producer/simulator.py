@@ -6,16 +6,24 @@ from collections.abc import Callable
 
 import numpy as np
 
-from sensor_producer import metrics
+from sensor_producer.books import Books
 from sensor_producer.delivery import Delivery
 from sensor_producer.faults import Fault
 from sensor_producer.fleet import Fleet, Readings
-from sensor_producer.ledger import FLUSH_S, Ledger
 from sensor_producer.publish import Publisher
 from sensor_producer.records import RecordMaker
 from sensor_producer.totals import Totals
 from sensor_shared.telemetry.logs import logger
-from sensor_shared.telemetry.metrics import PRODUCED, PRODUCER_LATENCY, observe_all
+from sensor_shared.telemetry.metrics import (
+    PRODUCED,
+    PRODUCER_BEHIND,
+    PRODUCER_FAULTS,
+    PRODUCER_GENERATED,
+    PRODUCER_LATENCY,
+    PRODUCER_QUEUE,
+    PRODUCER_RECORDS,
+    observe_all,
+)
 
 _MOST_AT_ONCE = 10_000  # readings; bounds the time in which no report is served
 _REPORT_S = 60.0
@@ -28,7 +36,8 @@ class Simulator:
 
     Measurements have their own moments, whenever they are generated: while Kafka does not take
     records the simulator waits, and afterwards it generates what was missed, with the original
-    timestamps. So nothing is dropped, and nothing piles up in memory.
+    timestamps. So nothing is dropped, and nothing piles up in memory. With a spool it only waits
+    when that is full.
     """
 
     def __init__(
@@ -37,7 +46,7 @@ class Simulator:
         delivery: Delivery,
         maker: RecordMaker,
         publisher: Publisher,
-        ledger: Ledger | None,
+        books: Books,
         *,
         collect: float,
         clock_us: Callable[[], int] = lambda: time.time_ns() // 1000,
@@ -46,7 +55,7 @@ class Simulator:
         self._delivery = delivery
         self._maker = maker
         self._publisher = publisher
-        self._ledger = ledger
+        self._books = books
         self._collect_us = round(collect * 1_000_000)
         self._clock_us = clock_us
         self._next = fleet.moments(clock_us())
@@ -54,7 +63,7 @@ class Simulator:
         self._totals = Totals()
         self._log = logger()
         now = time.monotonic()
-        self._turned_at = self._heard_at = self._flushed_at = now
+        self._turned_at = self._heard_at = now
 
     def alive(self) -> bool:
         """Whether the loop turns."""
@@ -64,6 +73,10 @@ class Simulator:
         """Whether Kafka answers, as far as anything was sent."""
         heard = time.monotonic() - self._heard_at < _UNHEARD_S
         return self.alive() and (heard or not self._publisher.pending_records)
+
+    def detail(self) -> str:
+        """What people are told about the state; "" when all is as usual."""
+        return self._publisher.detail()
 
     def run(
         self,
@@ -92,7 +105,7 @@ class Simulator:
         """Delivers what is held back, waits for acknowledgements, closes the ledger.
 
         Returns:
-            How many readings are not acknowledged after `timeout` seconds.
+            How many readings are not acknowledged after `timeout` seconds, and not on disk either.
         """
         held = self._delivery.drain()
         if held is not None:
@@ -103,10 +116,15 @@ class Simulator:
             self._settle()
         self._settle()
         left = self._publisher.pending_readings
-        if self._ledger is not None:
-            self._ledger.close(unacknowledged=left)
-        self._report("stopped", unacknowledged=left, cpu_seconds=round(time.process_time(), 2))
-        return left
+        lost = self._publisher.close()
+        self._books.close(unacknowledged=left)
+        self._report(
+            "stopped",
+            unacknowledged=left,
+            spooled=left - lost,
+            cpu_seconds=round(time.process_time(), 2),
+        )
+        return lost
 
     def _advance(self, room: int) -> bool:
         """Generates what is due, unless Kafka has to catch up first; tells whether that is all."""
@@ -121,8 +139,8 @@ class Simulator:
                 ready = self._delivery.release(readings, now_us // 1000)
                 self._publisher.send(self._maker.make(ready))
         behind_us = max(0, now_us - self._fleet.moment_us(self._next))
-        metrics.BEHIND.set(behind_us / 1_000_000)
-        metrics.QUEUE.set(self._publisher.pending_records)
+        PRODUCER_BEHIND.set(behind_us / 1_000_000)
+        PRODUCER_QUEUE.set(self._publisher.queued_records)
         return behind_us == 0 or self._publisher.congested
 
     def _until_next_tick(self) -> float:
@@ -130,13 +148,13 @@ class Simulator:
 
     def _count(self, readings: Readings, silent: int) -> None:
         self._generated += len(readings)
-        metrics.GENERATED.inc(len(readings))
-        metrics.FAULTS.labels("silent").inc(silent)
+        PRODUCER_GENERATED.inc(len(readings))
+        PRODUCER_FAULTS.labels("silent").inc(silent)
         for fault in Fault:
             count = int(np.count_nonzero(readings.suffering(fault)))
             if count:
                 assert fault.name is not None  # noqa: S101  (single flags have names)
-                metrics.FAULTS.labels(fault.name.lower()).inc(count)
+                PRODUCER_FAULTS.labels(fault.name.lower()).inc(count)
 
     def _settle(self) -> None:
         """Books what was acknowledged since the last time."""
@@ -147,14 +165,11 @@ class Simulator:
             sizes = [len(one.record.readings) for one in acknowledged]
             heard_ms = np.repeat([one.at_ms for one in acknowledged], sizes)
             observe_all(PRODUCER_LATENCY, heard_ms - readings.timestamp_ms)
-            metrics.RECORDS.inc(len(acknowledged))
+            PRODUCER_RECORDS.inc(len(acknowledged))
             PRODUCED.inc(len(readings))
             self._totals += Totals.of(readings)
-            if self._ledger is not None:
-                self._ledger.add(readings)
-        if self._ledger is not None and time.monotonic() - self._flushed_at >= FLUSH_S:
-            self._flushed_at = time.monotonic()
-            self._ledger.flush()
+            self._books.add(acknowledged)
+        self._books.flush()
 
     def _report(self, event: str, **further: object) -> None:
         self._log.info(
