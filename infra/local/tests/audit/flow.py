@@ -92,6 +92,12 @@ class Flow:
         names = ["device_id", "timestamp", "temperature", "humidity", "pressure", "status"]
         await self.client.insert("readings", data, column_names=names)
 
+    async def roll_up(self, device: str, readings: int) -> None:
+        """Writes how many readings of the first minute are counted."""
+        data = [[device, datetime.fromtimestamp(self.start_ms / 1000, UTC), readings, readings]]
+        names = ["device_id", "time", "readings", "version"]
+        await self.client.insert("readings_minute", data, column_names=names)
+
     async def reject(self, count: int, event: str = "event-1", source: str = "") -> None:
         now = datetime.now(UTC)
         data = [

@@ -176,6 +176,18 @@ async def test_a_reading_that_answers_count_twice_is_duplicated(flow: Flow) -> N
     assert (found.lost, found.duplicated) == (0, 2)
 
 
+@pytest.mark.parametrize("copies", [0, 1])
+async def test_a_rollup_that_counts_a_reading_twice_is_duplicated(flow: Flow, copies: int) -> None:
+    flow.receive(flow.rows)
+    flow.receive(flow.rows[:copies], Fault.REPEATED)
+    await flow.store(flow.rows)
+    await flow.store(flow.rows[:copies])
+    await flow.roll_up(flow.devices[0], readings=5)
+    assert (await flow.audit()).good
+    await flow.roll_up(flow.devices[0], readings=7)
+    assert (await flow.audit()).duplicated == 2
+
+
 async def test_other_devices_and_earlier_runs_are_left_out(flow: Flow) -> None:
     flow.receive(flow.rows)
     await flow.store([*flow.rows, ("somebody-else", flow.start_ms)])

@@ -19,6 +19,7 @@ from sensor_local.audit.balance import (
     MINUTE_MS,
     NO_KEYS,
     Copies,
+    Counts,
     Expected,
     Settled,
     duplicated,
@@ -63,6 +64,8 @@ class _Audit:
         self._totals = Totals()
         self._repeated: dict[int, int] = {}
         self._open: list[Expected] = []
+        self._rolled: dict[int, Counts] = {}
+        self._rolled_twice = 0
         self._copies: list[Copies] = []
 
     async def run(self, at: str) -> Audit:
@@ -80,7 +83,7 @@ class _Audit:
             dead_lettered=found.dead_lettered + rejects.dead_lettered,
             in_flight=found.in_flight + rejects.in_flight,
             lost=found.lost + rejects.lost,
-            duplicated=await self._duplicated(),
+            duplicated=await self._duplicated() + self._rolled_twice,
             different=found.different,
             runs=len(self._runs),
             minutes=len(minutes),
@@ -91,11 +94,17 @@ class _Audit:
         """Finds the device minutes whose rows are not exactly those of the ledger, once each."""
         expected = [self._read(start_ms) for start_ms in chunk]
         first = chunk[0]
-        rows = await self._stored.device_minutes(first, (chunk[-1] - first) // MINUTE_MS + 1)
+        span = (chunk[-1] - first) // MINUTE_MS + 1
+        # Rollups first: what they count lies in the table that is read after them.
+        rolled = await self._stored.rolled(first, span)
+        rows = await self._stored.device_minutes(first, span)
         for minute in expected:
             place = (minute.start_ms - first) // MINUTE_MS
             other = (rows.rows[place] != minute.count) | (rows.checksum[place] != minute.checksum)
+            over = np.maximum(rolled[place] - minute.count, 0)
+            self._rolled_twice += int(over[~other].sum())
             if other.any():
+                self._rolled[minute.start_ms] = rolled[place][other]
                 position = np.flatnonzero(other)
                 self._open.append(
                     Expected(
@@ -117,14 +126,11 @@ class _Audit:
     async def _settle(self, expected: Expected) -> Settled:
         start_ms = expected.start_ms
         rows = await self._stored.readings(start_ms, expected.position)
-        self._copies.append(
-            Copies(
-                expected,
-                expected.tally(rows.keys),
-                rows.copies,
-                await self._stored.answered(start_ms, rows.copied),
-            )
-        )
+        there = expected.tally(rows.keys)
+        over = np.maximum(self._rolled.pop(start_ms) - there, 0)
+        answered = await self._stored.answered(start_ms, rows.copied)
+        self._copies.append(Copies(expected, there, rows.copies, answered))
+        self._rolled_twice += int(over.sum())
         found = settle(expected, rows.keys, NO_KEYS, NO_KEYS)
         if found.lost == found.different == 0:
             return found

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -24,6 +24,13 @@ SELECT device_id, intDiv(toUnixTimestamp64Milli(timestamp), {MINUTE_MS}) AS minu
 FROM readings WHERE {_WITHIN}
 GROUP BY device_id, minute
 SETTINGS optimize_aggregation_in_order = 1
+"""  # noqa: S608 - no input in it
+
+_ROLLED = f"""
+SELECT device_id, intDiv(toUnixTimestamp(time), {MINUTE_MS // 1000}) AS minute, readings AS rows
+FROM readings_minute FINAL
+WHERE time >= fromUnixTimestamp64Milli({{begin:Int64}})
+  AND time < fromUnixTimestamp64Milli({{end:Int64}})
 """  # noqa: S608 - no input in it
 
 _READINGS = f"""
@@ -76,8 +83,16 @@ class MinuteReadings:
     copied: npt.NDArray[np.int64]
 
 
+class _Place(NamedTuple):
+    """Which rows of a table are of known devices, and where these belong."""
+
+    known: npt.NDArray[np.bool_]
+    device: npt.NDArray[np.int64]
+    minute: npt.NDArray[np.int64]
+
+
 class Stored:
-    """Questions to the tables `readings` and `rejects`.
+    """Questions to the tables `readings`, `readings_minute` and `rejects`.
 
     Args:
         client: of the database.
@@ -96,14 +111,22 @@ class Stored:
             ClickHouseError, OSError: when ClickHouse does not answer.
         """
         table = await self._table(_DEVICE_MINUTES, _span(start_ms, minutes))
-        device = self._positions(table["device_id"])
-        known = device >= 0
-        minute = table["minute"].to_numpy()[known] - start_ms // MINUTE_MS
-        rows = np.zeros((minutes, len(self._ids)), np.int64)
-        checksum = np.zeros((minutes, len(self._ids)), np.uint64)
-        rows[minute, device[known]] = table["rows"].to_numpy()[known]
-        checksum[minute, device[known]] = table["checksum"].to_numpy()[known]
+        place = self._place(table, start_ms)
+        rows = self._spread(table["rows"], place, minutes)
+        checksum = np.zeros(rows.shape, np.uint64)
+        checksum[place.minute, place.device] = table["checksum"].to_numpy()[place.known]
         return DeviceMinutes(rows, checksum)
+
+    async def rolled(self, start_ms: int, minutes: int) -> Counts:
+        """Returns how many readings the rollups count, by minute and device; 0 without rollups.
+
+        Raises:
+            ClickHouseError, OSError: as above.
+        """
+        if not (await self._client.query("EXISTS TABLE readings_minute")).result_rows[0][0]:
+            return np.zeros((minutes, len(self._ids)), np.int64)
+        table = await self._table(_ROLLED, _span(start_ms, minutes))
+        return self._spread(table["rows"], self._place(table, start_ms), minutes)
 
     async def readings(self, start_ms: int, positions: npt.NDArray[np.int64]) -> MinuteReadings:
         """Returns the readings of some devices in the minute that begins at `start_ms`.
@@ -159,6 +182,17 @@ class Stored:
 
     def _names(self, positions: npt.NDArray[np.int64]) -> list[str]:
         return [self._ids[position] for position in positions.tolist()]
+
+    def _place(self, table: pa.Table, start_ms: int) -> _Place:
+        device = self._positions(table["device_id"])
+        known = device >= 0
+        minute = table["minute"].to_numpy().astype(np.int64)[known] - start_ms // MINUTE_MS
+        return _Place(known, device[known], minute)
+
+    def _spread(self, column: pa.ChunkedArray, place: _Place, minutes: int) -> Counts:
+        counts = np.zeros((minutes, len(self._ids)), np.int64)
+        counts[place.minute, place.device] = column.to_numpy()[place.known]
+        return counts
 
     def _positions(self, device_ids: pa.ChunkedArray) -> npt.NDArray[np.int64]:
         """Position of each device, -1 for one that is not in the ledger."""
