@@ -40,6 +40,8 @@ def parts(run: RunFolder, ports: Mapping[str, int], credentials: Credentials) ->
             ),
             ready=readiness.port(ports["kafka"]),
             port=ports["kafka"],
+            # Seven seconds alone, nearly a minute beside other work: most of it is the JVM's.
+            start_seconds=180.0,
         ),
         Process(
             "clickhouse",
