@@ -27,6 +27,7 @@ from sensor_dispatcher.delivery import RetryPolicy, Sender
 from sensor_dispatcher.sink import DeadLetters
 from sensor_dispatcher.source import Route, Source
 from sensor_dispatcher.wiring import parse
+from sensor_local.letters import __main__ as letters
 from sensor_local.replay import __main__ as replay
 from sensor_shared.adapters.clickhouse import ClickHouseSettings
 from sensor_shared.adapters.database import Database
