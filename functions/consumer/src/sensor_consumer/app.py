@@ -13,6 +13,7 @@ from sensor_consumer.devices import KnownDevices
 from sensor_consumer.floodgate import Floodgate
 from sensor_consumer.handler import Handler
 from sensor_consumer.health import Health
+from sensor_consumer.rollups import Rollups
 from sensor_consumer.seen import SharedKeys
 from sensor_consumer.settings import ConsumerSettings
 from sensor_consumer.stages import Stages
@@ -47,6 +48,10 @@ class Consumer:
         self._settings = settings
         self._redis = connect_redis(settings.redis)
         self._database = Database(settings.clickhouse)
+        rollup = settings.rollup
+        self._rollup_database = Database(
+            settings.clickhouse, max_threads=rollup.threads, max_execution_time=rollup.timeout
+        )
         self._health = Health(self._database, self._redis)
         latest = settings.latest
         self._store = Store(
@@ -80,7 +85,12 @@ class Consumer:
         )
         self._app = EventApp(
             self.name,
-            Handler(self._floodgate, self._rules, reporter),
+            Handler(
+                self._floodgate,
+                self._rules,
+                reporter,
+                rollups=Rollups(self._rollup_database, late_minutes=settings.rollup.late_minutes),
+            ),
             max_body_bytes=settings.server.max_body_bytes,
         )
         self._store.start()
@@ -102,6 +112,7 @@ class Consumer:
         if self._publisher is not None:
             await self._publisher.close()
         await self._redis.aclose()
+        await self._rollup_database.close()
         await self._database.close()
 
     def alive(self) -> bool:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from typing import Final, Protocol
 
 from sensor_consumer.delivery import Delivery
+from sensor_consumer.rollups import is_tick
 from sensor_shared.contracts.events import PLAIN_KAFKA_RECORD, READINGS_V1, Event
 from sensor_shared.contracts.readings import Decoded, Reject, decode, empty_batch
 from sensor_shared.contracts.rules import Breach, Rules
@@ -27,6 +28,13 @@ class Reporter(Protocol):
         """Returns when all are accepted."""
 
 
+class Ticked(Protocol):
+    """What the handler needs of `rollups.Rollups`."""
+
+    async def tick(self) -> None:
+        """Returns when the rollups are up to date."""
+
+
 class Handler:
     """Stores an event's readings and rejects, then reports breaches of the alert rules.
 
@@ -34,6 +42,7 @@ class Handler:
         store: where rows go.
         rules: tested against every reading.
         reporter: where breaches go.
+        rollups: brought up to date when a PingSource asks for it.
         now_ms: the time, epoch milliseconds.
     """
 
@@ -43,11 +52,13 @@ class Handler:
         rules: Rules,
         reporter: Reporter,
         *,
+        rollups: Ticked | None = None,
         now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
     ):
         self._store = store
         self._rules = rules
         self._reporter = reporter
+        self._rollups = rollups
         self._now_ms = now_ms
 
     async def __call__(self, event: Event) -> None:
@@ -59,6 +70,9 @@ class Handler:
         Raises:
             Retry: when the event must be delivered again.
         """
+        if self._rollups is not None and is_tick(event):
+            await self._rollups.tick()
+            return
         now_ms = self._now_ms()
         decoded = self._decode(event, now_ms)
         if decoded.unknown_fields:

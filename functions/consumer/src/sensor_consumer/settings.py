@@ -68,6 +68,17 @@ class FloodSettings(Section):
     1 takes any share."""
 
 
+class RollupSettings(Section):
+    """Section ROLLUP: how much one run that brings the rollups up to date may take."""
+
+    late_minutes: Annotated[int, Field(gt=0, le=1_000)] = 60
+    """Minutes with late readings; the rest waits for the next run."""
+    threads: Annotated[int, Field(gt=0, le=64)] = 1
+    """Of ClickHouse for one statement."""
+    timeout: Positive = 20.0
+    """Seconds that one statement may take."""
+
+
 class LagSettings(Section):
     """Section LAG: the gauge `sensor_consumer_lag`."""
 
@@ -89,4 +100,5 @@ class ConsumerSettings(Settings):
     latest: LatestSettings = LatestSettings()
     breaches: BreachSettings = BreachSettings()
     flood: FloodSettings = FloodSettings()
+    rollup: RollupSettings = RollupSettings()
     lag: LagSettings = LagSettings()

@@ -1,0 +1,160 @@
+"""Keeps the rollups right: docs/decisions/0007-rollups-are-made-anew.md says why this holds."""
+
+import asyncio
+import json
+import time
+from collections.abc import Sequence
+from typing import Any, Final, Protocol
+
+from clickhouse_connect.driver.exceptions import ClickHouseError
+
+from sensor_consumer.marks import COVERS_SECONDS, LATE_AFTER_SECONDS
+from sensor_consumer.summaries import LEVELS, MINUTE
+from sensor_shared.adapters.database import DatabaseAwayError
+from sensor_shared.contracts.errors import Retry
+from sensor_shared.contracts.events import PING, Event
+from sensor_shared.contracts.readings.model import MAX_AHEAD_MS, RETENTION_MS
+from sensor_shared.telemetry import metrics
+from sensor_shared.telemetry.logs import logger
+
+HOLD_SECONDS: Final = 3 * COVERS_SECONDS
+"""How old a mark must be: all that it speaks for was stored long before."""
+_SKEW_SECONDS: Final = 30
+"""By how much the clocks of consumer and server may differ."""
+_OPEN_SECONDS: Final = 150
+"""What a run takes up without marks at most; what was missed before that is marked first."""
+_AHEAD_SECONDS: Final = MAX_AHEAD_MS // 1_000 + _SKEW_SECONDS
+_WHOLE_SECONDS: Final = RETENTION_MS // 1_000 - 3_600
+"""Raw rows that are younger are all there; older ones leave, part by part."""
+
+# All times are epoch seconds by the server's clock.
+_CLOCK: Final = """
+SELECT toUnixTimestamp(now()),
+       (SELECT toUnixTimestamp(max(begun_at)) FROM rollup_runs),
+       (SELECT toUnixTimestamp(min(timestamp)) FROM readings),
+       (SELECT count() FROM readings)
+"""
+_MARK: Final = """
+INSERT INTO rollup_marks (minute, marked_at)
+SELECT toDateTime({start:UInt32} + 60 * number, 'UTC'), toDateTime({at:UInt32}, 'UTC')
+FROM numbers({count:UInt32})
+"""
+_LATE: Final = """
+SELECT toUnixTimestamp(minute) FROM rollup_marks FINAL
+WHERE done = 0 AND toUnixTimestamp(minute) >= {oldest:UInt32}
+  AND marked_at <= toDateTime({until:UInt32}, 'UTC')
+GROUP BY minute ORDER BY minute DESC LIMIT {limit:UInt32}
+"""
+_DONE: Final = """
+INSERT INTO rollup_marks (minute, id, marked_at, done)
+SELECT minute, id, marked_at, 1 FROM rollup_marks FINAL
+WHERE done = 0 AND toUnixTimestamp(minute) IN {minutes:Array(UInt32)}
+  AND marked_at <= toDateTime({until:UInt32}, 'UTC')
+"""
+_WAITING: Final = """
+SELECT uniqExact(minute) FROM rollup_marks FINAL
+WHERE done = 0 AND toUnixTimestamp(minute) >= {oldest:UInt32}
+"""
+_FINISHED: Final = "INSERT INTO rollup_runs (begun_at) SELECT toDateTime({begun:UInt32}, 'UTC')"
+
+
+class Queries(Protocol):
+    """What this needs of `adapters.database.Database`."""
+
+    async def rows(self, sql: str, **parameters: Any) -> list[tuple[Any, ...]]:
+        """Runs a statement and returns its rows."""
+
+
+def is_tick(event: Event) -> bool:
+    """Tells whether an event asks for a run."""
+    if event.type != PING:
+        return False
+    try:
+        task = json.loads(event.data)
+    except ValueError:
+        return False
+    return isinstance(task, dict) and task.get("task") == "rollup"
+
+
+class Rollups:
+    """Makes the rollups anew of the newest minutes, and of those that readings came late for.
+
+    Any number of processes may run it at the same time, twice or not at all for a while.
+
+    Args:
+        database: bound to limits of its own (`max_execution_time`).
+        late_minutes: taken up by one run at most; the rest waits for the next.
+        hold: seconds that a mark must be old.
+    """
+
+    def __init__(self, database: Queries, *, late_minutes: int, hold: int = HOLD_SECONDS):
+        self._database = database
+        self._most = late_minutes
+        self._limit = late_minutes
+        self._hold = hold
+        self._running = asyncio.Lock()
+        self._log = logger(part="rollups")
+
+    async def tick(self) -> None:
+        """Makes one run, unless one is under way.
+
+        Raises:
+            Retry: when ClickHouse did not do it; the next run does what is missing.
+        """
+        if self._running.locked():
+            return
+        async with self._running:
+            try:
+                await self._run()
+            except DatabaseAwayError as error:
+                raise Retry("ClickHouse is away", after=1) from error
+            except ClickHouseError as error:
+                self._log.error("rollups refused", error=str(error)[:300])
+                raise Retry("ClickHouse refused the rollups") from error
+
+    async def _run(self) -> None:
+        started = time.perf_counter()
+        ((begun, last, first, readings),) = await self._database.rows(_CLOCK)
+        if readings:
+            # No run is known: a new table, or none for so long that its record has expired.
+            await self._newest(begun, last - LATE_AFTER_SECONDS - _SKEW_SECONDS if last else first)
+            await self._late(begun)
+        elapsed = time.perf_counter() - started
+        metrics.ROLLUP_DURATION.observe(elapsed * 1000)
+        self._log.debug("rollups up to date", seconds=round(elapsed, 3))
+
+    async def _newest(self, begun: int, unseen: int) -> None:
+        """Takes up what may have been stored, unmarked, since the last finished run began."""
+        missed = _minute(max(unseen, begun - _WHOLE_SECONDS))
+        start = max(missed, _minute(begun - _OPEN_SECONDS))
+        if missed < start:
+            count, at = (start - missed) // MINUTE, begun - self._hold
+            await self._database.rows(_MARK, start=missed, count=count, at=at)
+        await self._remake(range(start, begun + _AHEAD_SECONDS + MINUTE, MINUTE), "newest")
+        await self._database.rows(_FINISHED, begun=begun)
+
+    async def _late(self, begun: int) -> None:
+        """Takes up what is marked."""
+        until, oldest = begun - self._hold, begun - _WHOLE_SECONDS
+        rows = await self._database.rows(_LATE, until=until, oldest=oldest, limit=self._limit)
+        minutes = [minute for (minute,) in rows]
+        if minutes:
+            try:
+                await self._remake(minutes, "late")
+            except (DatabaseAwayError, ClickHouseError):
+                # It may have been too much for the time that one statement has.
+                self._limit = max(1, self._limit // 2)
+                raise
+            self._limit = min(self._most, self._limit * 2)
+            await self._database.rows(_DONE, until=until, minutes=minutes)
+        ((waiting,),) = await self._database.rows(_WAITING, oldest=oldest)
+        metrics.ROLLUP_WAITING.set(waiting)
+
+    async def _remake(self, minutes: Sequence[int], kind: str) -> None:
+        for level in LEVELS:
+            await self._database.rows(level.remake(minutes))
+        metrics.ROLLUP_MINUTES.labels(kind).inc(len(minutes))
+
+
+def _minute(moment: int) -> int:
+    return moment // MINUTE * MINUTE

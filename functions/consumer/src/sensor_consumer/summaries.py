@@ -1,0 +1,112 @@
+"""The statements that make rollups anew: minutes from raw rows, hours and days from finer ones."""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Final
+
+from sensor_shared.contracts.readings import METRICS
+
+MINUTE: Final = 60
+HOUR: Final = 3_600
+DAY: Final = 86_400
+
+
+@dataclass(frozen=True, slots=True)
+class Level:
+    """One table of rollups.
+
+    Attributes:
+        table: its name.
+        seconds: what one row summarises.
+        time: column of the source that tells when.
+        statement: makes rows anew; `%s` in it stands for a condition on `time`.
+    """
+
+    table: str
+    seconds: int
+    time: str
+    statement: str
+
+    def remake(self, moments: Collection[int]) -> str:
+        """Returns the statement for the rows that these moments, epoch seconds, fall into."""
+        return self.statement % condition(self.time, stretches(moments, self.seconds))
+
+
+def stretches(moments: Collection[int], seconds: int) -> list[tuple[int, int]]:
+    """Returns the periods that the moments fall into, joined where they meet, end excluded."""
+    joined: list[tuple[int, int]] = []
+    for start in sorted({moment // seconds * seconds for moment in moments}):
+        if joined and joined[-1][1] == start:
+            joined[-1] = (joined[-1][0], start + seconds)
+        else:
+            joined.append((start, start + seconds))
+    return joined
+
+
+def condition(column: str, spans: Collection[tuple[int, int]]) -> str:
+    """Returns a condition that ClickHouse can compare with the bounds of each part."""
+    return " OR ".join(
+        f"({column} >= toDateTime({start}, 'UTC') AND {column} < toDateTime({end}, 'UTC'))"
+        for start, end in spans
+    )
+
+
+# The version is taken before the rows are read: now64 is fixed when a query is analysed. So of two
+# rows the one with the higher version has seen all that the other has. PREWHERE before FINAL is
+# exact here, because rows that replace each other have the same time.
+_COLUMNS: Final = ("count", "sum", "min", "max", "last")
+_HEAD: Final = (
+    "INSERT INTO {table} (device_id, time, readings, "
+    + ", ".join(f"{metric}_{column}" for metric in METRICS for column in _COLUMNS)
+    + ", version) SELECT device_id, {period} AS period, {readings}, "
+)
+_TAIL: Final = (
+    ", now64(6) FROM {source} FINAL PREWHERE %s GROUP BY device_id, period "
+    "SETTINGS optimize_aggregation_in_order = 1, do_not_merge_across_partitions_select_final = 1"
+)
+_FROM_READINGS: Final = ", ".join(
+    f"count({metric}), ifNull(sum({metric}), 0), min({metric}), max({metric}), "
+    f"argMax({metric}, timestamp)"
+    for metric in METRICS
+)
+_FROM_ROLLUPS: Final = ", ".join(
+    f"sum({metric}_count), sum({metric}_sum), min({metric}_min), max({metric}_max), "
+    f"argMax({metric}_last, time)"
+    for metric in METRICS
+)
+
+MINUTES: Final = Level(
+    "readings_minute",
+    MINUTE,
+    "timestamp",
+    (_HEAD + _FROM_READINGS + _TAIL).format(
+        table="readings_minute",
+        period="toStartOfMinute(timestamp)",
+        readings="count()",
+        source="readings",
+    ),
+)
+HOURS: Final = Level(
+    "readings_hour",
+    HOUR,
+    "time",
+    (_HEAD + _FROM_ROLLUPS + _TAIL).format(
+        table="readings_hour",
+        period="toStartOfHour(time)",
+        readings="sum(readings)",
+        source="readings_minute",
+    ),
+)
+DAYS: Final = Level(
+    "readings_day",
+    DAY,
+    "time",
+    (_HEAD + _FROM_ROLLUPS + _TAIL).format(
+        table="readings_day",
+        period="toStartOfDay(time)",
+        readings="sum(readings)",
+        source="readings_hour",
+    ),
+)
+LEVELS: Final = (MINUTES, HOURS, DAYS)
+"""From fine to coarse: each is made from the one before it."""
