@@ -53,7 +53,7 @@ clean: ## Remove all state (.run); refuses while it runs
 	@if test -x $(PY); then $(LOCAL) clean; else rm -rf "$(RUN_DIR)"; fi
 
 ##@ Looking into the parts
-.PHONY: kafka-topics kafka-create-topic clickhouse-client redis-cli run-producer
+.PHONY: kafka-topics kafka-create-topic clickhouse-client clickhouse-ddl redis-cli run-producer
 kafka-topics: setup ## List the topics
 	@$(PY) -m sensor_local.topics --list
 
@@ -63,6 +63,10 @@ kafka-create-topic: setup ## Create a topic: TOPIC=name, PARTITIONS=4
 
 clickhouse-client: setup ## Open an SQL prompt
 	@$(PY) -m sensor_local.clickhouse.client --endpoints $(RUN_DIR)/endpoints.json
+
+clickhouse-ddl: setup ## Print the DDL for one server (CLUSTER=name: for a cluster)
+	@$(PY) -m sensor_shared.adapters.migrations infra/clickhouse/migrations --print \
+	  $(if $(CLUSTER),--cluster '$(CLUSTER)')
 
 redis-cli: setup ## Open a Redis prompt
 	@$(PY) -m sensor_local.redis_cli

@@ -1,17 +1,30 @@
 """ClickHouse by its HTTP interface: settings, connection, and which errors are worth a retry."""
 
 import asyncio
-from typing import Annotated, Any
+from typing import Annotated, Any, Final, Self
 
 import aiohttp
 import clickhouse_connect
 from clickhouse_connect.driver.asyncclient import AsyncClient
 from clickhouse_connect.driver.exceptions import ClickHouseError, DatabaseError, OperationalError
-from pydantic import Field, SecretStr, field_validator
+from pydantic import Field, FilePath, SecretStr, field_validator, model_validator
 
 from sensor_shared.runtime.settings import Section
 
 NATIVE_PORTS = (9000, 9440)
+
+CLUSTER_SETTINGS: Final = {
+    # Acknowledged means on most replicas: what one of them held alone would be lost with it.
+    "insert_quorum": "auto",
+    # Without this the next setting has no effect.
+    "insert_quorum_parallel": 0,
+    # A query on any replica sees all that was acknowledged, or fails and is tried again: rollups,
+    # and the check of what is stored already, must not read a replica that lags behind.
+    "select_sequential_consistency": 1,
+    # A table is there on all replicas before anything uses it.
+    "distributed_ddl_output_mode": "throw",
+}
+"""Sent with each query when the settings name a cluster."""
 
 _TRANSIENT_CODES = frozenset(
     {
@@ -30,7 +43,11 @@ _TRANSIENT_CODES = frozenset(
         242,  # TABLE_IS_READ_ONLY
         243,  # NOT_ENOUGH_SPACE
         252,  # TOO_MANY_PARTS
+        254,  # NO_ACTIVE_REPLICAS
+        279,  # ALL_CONNECTION_TRIES_FAILED
         285,  # TOO_FEW_LIVE_REPLICAS
+        286,  # UNSATISFIED_QUORUM_FOR_PREVIOUS_WRITE: another insert is on its way to its replicas
+        289,  # REPLICA_IS_NOT_IN_QUORUM: this one has not yet got all that was acknowledged
         319,  # UNKNOWN_STATUS_OF_INSERT
         394,  # QUERY_WAS_CANCELLED
         425,  # SYSTEM_ERROR
@@ -48,7 +65,12 @@ class ClickHouseSettings(Section):
     user: str = "default"
     password: SecretStr = SecretStr("")
     database: Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,63}$")] = "twinup"
+    cluster: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{0,64}$")] = ""
+    """Name of the cluster whose replicas this is one of; empty is a single server."""
     secure: bool = False
+    """TLS; the server's certificate and name are always verified."""
+    ca_cert: FilePath | None = None
+    """PEM file of the authority that signed the server's certificate, if it is no public one."""
     connect_timeout: Annotated[float, Field(gt=0)] = 5.0
     timeout: Annotated[float, Field(gt=0)] = 30.0
     """Seconds that one query or insert may take."""
@@ -68,6 +90,17 @@ class ClickHouseSettings(Section):
         if hint := _native_hint(port):
             raise ValueError(hint)
         return port
+
+    @field_validator("ca_cert", mode="before")
+    @classmethod
+    def _empty_is_none(cls, path: Any) -> Any:
+        return path or None
+
+    @model_validator(mode="after")
+    def _ca_cert_needs_tls(self) -> Self:
+        if self.ca_cert is not None and not self.secure:
+            raise ValueError("a ca_cert is of no use without TLS: TWINUP_CLICKHOUSE_SECURE=true")
+        return self
 
 
 def _native_hint(port: int) -> str | None:
@@ -102,7 +135,9 @@ async def connect(settings: ClickHouseSettings, **settings_of_queries: Any) -> A
         autogenerate_session_id=False,
         compress=False,
         query_retries=0,
-        settings=settings_of_queries,
+        verify=True,
+        ca_cert=str(settings.ca_cert) if settings.ca_cert else None,
+        settings=(CLUSTER_SETTINGS if settings.cluster else {}) | settings_of_queries,
     )
 
 

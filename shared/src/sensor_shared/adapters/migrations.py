@@ -1,7 +1,9 @@
 """Applies numbered SQL files to ClickHouse, each once and in order.
 
 `python -m sensor_shared.adapters.migrations FOLDER` does it for the database that
-`TWINUP_CLICKHOUSE_*` names: on one machine at start, on Kubernetes as a Job.
+`TWINUP_CLICKHOUSE_*` names: on one machine at start, on Kubernetes as a Job. The files stand for
+one server; with `TWINUP_CLICKHOUSE_CLUSTER` they are rendered for that cluster. `--print` shows
+what would be sent, for one server or, by `--cluster NAME`, for a cluster, and asks no server.
 """
 
 import argparse
@@ -18,16 +20,18 @@ from clickhouse_connect.driver.asyncclient import AsyncClient
 from clickhouse_connect.driver.exceptions import ClickHouseError
 
 from sensor_shared.adapters.clickhouse import ClickHouseSettings, connect
+from sensor_shared.adapters.ddl import DdlError, for_cluster
 from sensor_shared.runtime.settings import Settings, SettingsError
 
 _FILE = re.compile(r"^(\d{4})_([a-z0-9_]+)\.sql$")
 _END_OF_STATEMENT = re.compile(r";[ \t]*$", re.MULTILINE)
 
-_LEDGER = """
+_LEDGER = """\
+-- What has been applied.
 CREATE TABLE IF NOT EXISTS schema_migrations
 (version UInt32, name String, checksum FixedString(64), applied_at DateTime DEFAULT now())
-ENGINE = ReplacingMergeTree ORDER BY version
-"""
+ENGINE = ReplacingMergeTree
+ORDER BY version"""
 
 
 class MigrationError(Exception):
@@ -64,6 +68,20 @@ def read_migrations(folder: Path) -> list[Migration]:
     return migrations
 
 
+def script(settings: ClickHouseSettings, migrations: Sequence[Migration]) -> str:
+    """Returns all that `migrate` sends to an empty server, as SQL to read or to run by hand.
+
+    Raises:
+        DdlError: when a statement has no form for the cluster that the settings name.
+    """
+    parts = [f"{_render(_database(settings), settings)};", f"USE `{settings.database}`;"]
+    parts.append(f"{_render(_LEDGER, settings)};")
+    for migration in migrations:
+        parts.append(f"-- {migration.version:04}_{migration.name}")
+        parts += [f"{_render(statement, settings)};" for statement in migration.statements]
+    return "\n\n".join(parts) + "\n"
+
+
 async def migrate(settings: ClickHouseSettings, migrations: Sequence[Migration]) -> list[str]:
     """Creates the database and applies what it does not have yet.
 
@@ -75,22 +93,33 @@ async def migrate(settings: ClickHouseSettings, migrations: Sequence[Migration])
 
     Raises:
         MigrationError: when an applied file has been changed, or the database is newer.
+        DdlError: when a statement has no form for the cluster that the settings name.
         ClickHouseError: when ClickHouse refuses.
     """
     server = await connect(settings.model_copy(update={"database": "default"}))
     try:
-        await server.command(f"CREATE DATABASE IF NOT EXISTS `{settings.database}`")
+        await server.command(_render(_database(settings), settings))
     finally:
         await server.close()
     client = await connect(settings)
     try:
-        return await _apply(client, migrations)
+        return await _apply(client, settings, migrations)
     finally:
         await client.close()
 
 
-async def _apply(client: AsyncClient, migrations: Sequence[Migration]) -> list[str]:
-    await client.command(_LEDGER)
+def _database(settings: ClickHouseSettings) -> str:
+    return f"CREATE DATABASE IF NOT EXISTS `{settings.database}`"
+
+
+def _render(statement: str, settings: ClickHouseSettings) -> str:
+    return for_cluster(statement, settings.cluster) if settings.cluster else statement
+
+
+async def _apply(
+    client: AsyncClient, settings: ClickHouseSettings, migrations: Sequence[Migration]
+) -> list[str]:
+    await client.command(_render(_LEDGER, settings))
     rows = (await client.query("SELECT version, checksum FROM schema_migrations FINAL")).result_rows
     applied = {int(version): _text(checksum) for version, checksum in rows}
     newest = max(applied, default=0)
@@ -100,7 +129,7 @@ async def _apply(client: AsyncClient, migrations: Sequence[Migration]) -> list[s
     for migration in migrations:
         known = applied.get(migration.version)
         if known is None:
-            for statement in migration.statements:
+            for statement in [_render(statement, settings) for statement in migration.statements]:
                 await client.command(statement)
             record = [[migration.version, migration.name, migration.checksum.encode()]]
             columns = ["version", "name", "checksum"]
@@ -127,11 +156,20 @@ def main() -> None:
     """Command line entry."""
     parser = argparse.ArgumentParser(prog="sensor_shared.adapters.migrations", description=__doc__)
     parser.add_argument("folder", type=Path)
-    folder = parser.parse_args().folder
+    parser.add_argument("--print", action="store_true", dest="shown", help="send nothing")
+    parser.add_argument("--cluster", metavar="NAME", help="TWINUP_CLICKHOUSE_CLUSTER")
+    given = parser.parse_args()
+    environ = dict(os.environ)
+    if given.cluster is not None:
+        environ["TWINUP_CLICKHOUSE_CLUSTER"] = given.cluster
     try:
-        settings = MigrationSettings.load(os.environ).clickhouse
-        done = asyncio.run(migrate(settings, read_migrations(folder)))
-    except (SettingsError, MigrationError, ClickHouseError, OSError) as error:
+        settings = MigrationSettings.load(environ).clickhouse
+        migrations = read_migrations(given.folder)
+        if given.shown:
+            sys.stdout.write(script(settings, migrations))
+            return
+        done = asyncio.run(migrate(settings, migrations))
+    except (SettingsError, MigrationError, DdlError, ClickHouseError, OSError) as error:
         sys.exit(str(error))
     sys.stdout.write(f"applied: {', '.join(done)}\n" if done else "nothing to apply\n")
 
