@@ -63,7 +63,6 @@ def system(
         live.start()
         yield live
     finally:
-        live.command("down", timeout=400)
         live.end()
         if request.session.testsfailed:
             shutil.copytree(live.run_dir / "logs", LOGS / f"{os.getpid()}")

@@ -145,10 +145,13 @@ class LiveSystem(System):
         self._execute(f"INSERT INTO readings FORMAT JSONEachRow {row}")
 
     def end(self) -> None:
-        """Ends whatever is left of it."""
-        for process in self.processes():
-            with contextlib.suppress(psutil.NoSuchProcess):
-                process.kill()
+        """Kills whatever is left of it, paused or not."""
+        for _ in range(10):
+            left = self.processes()
+            for process in left:
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    process.kill()
+            psutil.wait_procs(left, timeout=5)
 
     def _execute(self, sql: str) -> None:
         answer = httpx.post(

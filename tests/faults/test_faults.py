@@ -34,6 +34,8 @@ KILLED = (
     ("redis", "consumer"),
     # Offsets not committed and the log's own end: what was delivered is delivered again.
     ("kafka", "dispatcher"),
+    # What the producer keeps while Kafka is away, and the one who keeps it.
+    ("kafka", "producer"),
 )
 
 # Each pause is longer than what waits for the part.
