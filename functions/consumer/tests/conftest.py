@@ -204,6 +204,7 @@ class Deployed:
         kind: str = READINGS_V1,
         event_id: str | None = None,
         source: str = "/tests",
+        replayed: bool = False,
     ) -> httpx.Response:
         headers = {
             "ce-specversion": "1.0",
@@ -211,6 +212,8 @@ class Deployed:
             "ce-source": source,
             "ce-type": kind,
         }
+        if replayed:
+            headers["ce-replayed"] = "true"
         if content_type is not None:
             headers["content-type"] = content_type
         return await self.http.post("/", content=body, headers=headers)

@@ -17,7 +17,7 @@ from sensor_consumer.breaches import BreachReporter
 from sensor_consumer.cache import Cache
 from sensor_consumer.circuit import Circuit
 from sensor_consumer.health import FRESH_SECONDS, Health
-from sensor_consumer.seen import SharedKeys
+from sensor_consumer.seen import Past, SharedKeys
 from sensor_consumer.settings import ConsumerSettings, LagSettings
 from sensor_shared.adapters.database import DatabaseAwayError
 from sensor_shared.adapters.kafka import KafkaSettings
@@ -120,17 +120,27 @@ async def redis(redis_server: Any) -> AsyncIterator[Redis]:
 
 @pytest.mark.integration
 async def test_a_key_is_remembered_by_all_replicas_for_at_least_the_time_set(redis: Redis) -> None:
-    clock, prefix = Clock(1_000_000.0), f"test:{uuid.uuid4().hex}"
+    clock, prefix = Clock(1_000_000.0), f"test:{{{uuid.uuid4().hex}}}"
     one, other = (SharedKeys(redis, seconds=900, prefix=prefix, clock=clock) for _ in range(2))
     keys = [uuid.uuid4().hex for _ in range(3)]
-    await one.add(keys[:2])
-    assert await other.known(keys) == set(keys[:2])
+    await redis.script_flush()  # as after a new start of Redis
+
+    async def stored(*some: str) -> None:
+        async with redis.pipeline(transaction=False) as pipe:
+            one.stored(pipe, some)
+            await pipe.execute()
+
+    assert await one.begin(keys) == [Past.NEW] * 3
+    await stored(*keys[:2])
+    assert await other.begin(keys) == [Past.STORED, Past.STORED, Past.BEGUN]
     clock.now += 900
-    assert await other.known(keys) == set(keys[:2])
+    assert await other.begin(keys) == [Past.STORED, Past.STORED, Past.BEGUN]
     clock.now += 1_800
-    assert await other.known(keys) == set()
-    (name,) = await redis.keys(f"{prefix}:*")
-    assert 0 < await redis.ttl(name) <= 1_800
+    assert await other.begin(keys) == [Past.NEW] * 3  # forgotten
+    for name in await redis.keys(f"{prefix}:stored:*"):
+        assert 0 < await redis.ttl(name) <= 1_800
+    await stored(*keys)
+    assert await redis.zcard(f"{prefix}:begun") == 0  # what is stored needs no more doubt
 
 
 async def test_a_redis_that_is_away_is_asked_once_and_then_left_alone() -> None:
@@ -139,7 +149,7 @@ async def test_a_redis_that_is_away_is_asked_once_and_then_left_alone() -> None:
     circuit = Circuit(1, clock=clock)
     cache = Cache(LatestReadings(client), SharedKeys(client, seconds=900), circuit, timeout=1)
     key = uuid.uuid4().hex
-    assert await cache.known([key]) == set()
+    assert await cache.begin([key]) == {}
     assert circuit.open
     assert not await cache.publish(batch_of([reading("d")]), [key])
     clock.now = 1.0

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pyarrow as pa
@@ -11,18 +11,20 @@ import pytest
 from clickhouse_connect.driver.exceptions import DatabaseError
 
 from sensor_consumer.delivery import Delivery
+from sensor_consumer.seen import Past
 from sensor_consumer.settings import StoreSettings
 from sensor_consumer.stages import Stages
 from sensor_consumer.store import Store
 from sensor_shared.adapters.database import DatabaseAwayError
 from sensor_shared.contracts.errors import Retry
-from sensor_shared.contracts.events import READINGS_V1, Event
+from sensor_shared.contracts.events import READINGS_V1, REPLAYED, Event
 
 from .conftest import batch_of, now_ms, reading
 
 
-def delivery(event_id: str, rows: int = 1) -> Delivery:
-    event = Event(id=event_id, source="/tests", type=READINGS_V1, data=b"")
+def delivery(event_id: str, rows: int = 1, *, replayed: bool = False) -> Delivery:
+    extensions = {REPLAYED: "true"} if replayed else {}
+    event = Event(event_id, "/tests", READINGS_V1, b"", extensions=extensions)
     readings = [reading(f"{event_id}-{row}") for row in range(rows)]
     return Delivery(event, batch_of(readings), [], now_ms())
 
@@ -37,13 +39,24 @@ class Writer:
 
     errors: list[Exception] = field(default_factory=list)
     refused: str = ""
+    there: set[str] = field(default_factory=set)
     tried: list[list[str]] = field(default_factory=list)
+    tokens: list[str] = field(default_factory=list)
+    asked: list[list[str]] = field(default_factory=list)
     written: list[str] = field(default_factory=list)
     began: asyncio.Event = field(default_factory=asyncio.Event)
     gate: asyncio.Event = field(default_factory=asyncio.Event)
 
-    async def write(self, group: Sequence[Delivery]) -> pa.RecordBatch:
+    async def without_stored(self, deliveries: Sequence[Delivery]) -> list[Delivery]:
+        self.asked.append(ids(deliveries))
+        return [
+            replace(item, batch=item.batch.slice(0, 0)) if item.event.id in self.there else item
+            for item in deliveries
+        ]
+
+    async def write(self, group: Sequence[Delivery], token: str) -> pa.RecordBatch:
         self.tried.append(ids(group))
+        self.tokens.append(token)
         self.began.set()
         await self.gate.wait()
         if self.errors:
@@ -56,13 +69,13 @@ class Writer:
 
 @dataclass
 class Memory:
-    """Knows some events; notes what is published."""
+    """Knows the past of some events; notes what is published."""
 
-    stored: set[str] = field(default_factory=set)
+    past: dict[str, Past] = field(default_factory=dict)
     published: list[str] = field(default_factory=list)
 
-    async def known(self, keys: Sequence[str]) -> set[str]:
-        return self.stored & set(keys)
+    async def begin(self, keys: Sequence[str]) -> dict[str, Past]:
+        return {key: self.past.get(key, Past.NEW) for key in keys}
 
     async def publish(self, _batch: pa.RecordBatch, keys: Sequence[str]) -> bool:
         self.published += keys
@@ -140,6 +153,55 @@ async def test_a_short_absence_of_clickhouse_is_bridged_with_the_same_group() ->
         b.writer.errors = [DatabaseAwayError("cut off")]
         await asyncio.gather(*(b.store.add(delivery(name)) for name in "ab"))
         assert b.writer.tried == [["a", "b"], ["a", "b"]]
+        assert len(set(b.writer.tokens)) == 1
+
+
+async def test_of_a_group_whose_insert_had_no_answer_only_what_is_missing_is_inserted_again() -> (
+    None
+):
+    async with bench() as b:
+        b.writer.errors = [DatabaseAwayError("cut off after a part of it")]
+        b.writer.there = {"a"}
+        await asyncio.gather(*(b.store.add(delivery(name)) for name in "ab"))
+        assert b.writer.tried == [["a", "b"], ["b"]]
+        assert len(set(b.writer.tokens)) == 1  # the first one may still be on its way
+        assert b.memory.published == [delivery(name).key for name in "ab"]
+
+
+async def test_an_event_that_somebody_began_and_did_not_end_is_looked_up_before_it_is_stored() -> (
+    None
+):
+    async with bench() as b:
+        b.memory.past = {delivery(name).key: Past.BEGUN for name in "ab"}
+        b.writer.there = {"a"}
+        await asyncio.gather(*(b.store.add(delivery(name)) for name in "abc"))
+        assert b.writer.asked == [["a", "b"]]
+        assert b.writer.written == ["c", "b"]
+        assert len(b.memory.published) == 3  # nobody knows whether the first one was shown
+
+
+async def test_an_event_given_back_is_looked_up_when_it_comes_again_even_without_redis() -> None:
+    async with bench(attempts=1) as b:
+        b.writer.errors = [DatabaseAwayError("no answer")]
+        with pytest.raises(Retry):
+            await b.store.add(delivery("a"))
+        b.writer.there = {"a"}
+        await b.store.add(delivery("a"))
+        assert b.writer.written == []
+        assert b.memory.published == [delivery("a").key]
+
+
+async def test_a_replayed_event_is_looked_up_although_it_is_known_to_be_stored() -> None:
+    async with bench() as b:
+        await b.store.add(delivery("a"))
+        b.memory.past[delivery("a").key] = Past.STORED
+        for _ in range(2):  # lost each time since
+            await b.store.add(delivery("a", replayed=True))
+        assert b.writer.written == ["a", "a", "a"]
+        assert len(set(b.writer.tokens)) == 3  # nor does ClickHouse take it for a repetition
+        b.writer.there = {"a"}
+        await b.store.add(delivery("a", replayed=True))
+        assert b.writer.written == ["a", "a", "a"]
 
 
 async def test_a_longer_absence_gives_every_event_back_and_forgets_none() -> None:
@@ -177,7 +239,7 @@ async def test_a_stored_event_is_not_written_again() -> None:
     async with bench() as b:
         for _ in range(2):
             await b.store.add(delivery("a"))
-        b.memory.stored.add(delivery("b").key)  # another replica has it
+        b.memory.past[delivery("b").key] = Past.STORED  # another replica has it
         await asyncio.gather(b.store.add(delivery("b")), b.store.add(delivery("c")))
         assert b.writer.written == ["a", "c"]
 

@@ -1,14 +1,14 @@
 """What Redis adds, at its best effort: it never fails an event and never holds it up for long."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import TypeVar
 
 import pyarrow as pa
 from redis.exceptions import RedisError
 
 from sensor_consumer.circuit import Circuit
-from sensor_consumer.seen import SharedKeys
+from sensor_consumer.seen import Past, SharedKeys
 from sensor_shared.adapters.latest import LatestReadings
 from sensor_shared.telemetry import metrics
 from sensor_shared.telemetry.logs import logger
@@ -21,9 +21,9 @@ class Cache:
 
     Args:
         latest: where the latest readings go.
-        keys: where the keys of stored events go.
+        keys: where the past of events is.
         circuit: keeps a Redis that is away from being asked for each group.
-        timeout: seconds for all that one group needs.
+        timeout: seconds for one round.
     """
 
     def __init__(
@@ -35,20 +35,20 @@ class Cache:
         self._timeout = timeout
         self._log = logger(part="redis")
 
-    async def known(self, keys: Collection[str]) -> set[str]:
-        """Returns those events that are known to be stored; none when Redis cannot tell."""
-        return await self._try(lambda: self._keys.known(keys)) or set()
+    async def begin(self, keys: Sequence[str]) -> Mapping[str, Past]:
+        """Notes that events are going to be stored; returns their past, nothing if unknown."""
+        past = await self._try(lambda: self._keys.begin(keys))
+        return dict(zip(keys, past, strict=True)) if past else {}
 
-    async def publish(self, batch: pa.RecordBatch, keys: Collection[str]) -> bool:
+    async def publish(self, batch: pa.RecordBatch, keys: Sequence[str]) -> bool:
         """Makes stored readings visible, then remembers their events; tells whether it worked.
 
         In this order: a remembered event is not looked at again.
         """
         return await self._try(lambda: self._publish(batch, keys)) is True
 
-    async def _publish(self, batch: pa.RecordBatch, keys: Collection[str]) -> bool:
-        await self._latest.update(batch)
-        await self._keys.add(keys)
+    async def _publish(self, batch: pa.RecordBatch, keys: Sequence[str]) -> bool:
+        await self._latest.update(batch, then=lambda pipe: self._keys.stored(pipe, keys))
         return True
 
     async def _try(self, work: Callable[[], Awaitable[Result]]) -> Result | None:

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 import pyarrow as pa
 
-from sensor_shared.contracts.events import Event
+from sensor_shared.contracts.events import REPLAYED, Event
 from sensor_shared.contracts.readings import Reject
 
 
@@ -17,6 +17,7 @@ class Delivery:
         batch: the valid readings, columns of `readings.SCHEMA`.
         rejects: the rest.
         arrived_ms: when the event came, epoch milliseconds.
+        key: identity of the event.
     """
 
     event: Event
@@ -32,3 +33,8 @@ class Delivery:
     def rows(self) -> int:
         """Number of rows that it adds to the tables."""
         return int(self.batch.num_rows) + len(self.rejects)
+
+    @property
+    def replayed(self) -> bool:
+        """Whether it is delivered again on purpose, so that its rows may be there already."""
+        return self.event.extensions.get(REPLAYED) == "true"

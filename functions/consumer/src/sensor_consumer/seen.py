@@ -1,14 +1,28 @@
-"""Which events are stored already: remembered in Redis for all replicas, and in this process."""
+"""What became of an event before: remembered in Redis for all replicas, and in this process."""
 
+import hashlib
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from enum import IntEnum
+from typing import Any, Final
 
 from redis.asyncio import Redis
+from redis.asyncio.client import Pipeline
+from redis.exceptions import NoScriptError
+
+
+class Past(IntEnum):
+    """What is known of an event when it is about to be stored."""
+
+    NEW = 0
+    BEGUN = 1
+    """Somebody began to store it, and nobody has said how that ended."""
+    STORED = 2
 
 
 class RecentKeys:
-    """The last keys that this process has stored, bounded, the oldest forgotten first."""
+    """The last keys that this process was told, bounded, the oldest forgotten first."""
 
     def __init__(self, limit: int):
         self._limit = limit
@@ -25,16 +39,41 @@ class RecentKeys:
         while len(self._keys) > self._limit:
             self._keys.popitem(last=False)
 
+    def discard(self, keys: Iterable[str]) -> None:
+        """Forgets keys."""
+        for key in keys:
+            self._keys.pop(key, None)
+
+
+# KEYS: the set that is written to, the one before, the events begun. ARGV: the time and the
+# oldest begin that counts, epoch seconds, then the events. One step: of two replicas that begin
+# the same event, the second one knows it.
+_BEGIN: Final = """
+redis.call('ZREMRANGEBYSCORE', KEYS[3], '-inf', ARGV[2])
+local past = {}
+for i = 3, #ARGV do
+  if redis.call('SISMEMBER', KEYS[1], ARGV[i]) + redis.call('SISMEMBER', KEYS[2], ARGV[i]) > 0 then
+    past[#past + 1] = 2
+  else
+    past[#past + 1] = 1 - redis.call('ZADD', KEYS[3], 'NX', ARGV[1], ARGV[i])
+  end
+end
+return past
+"""
+_SHA: Final = hashlib.sha1(_BEGIN.encode(), usedforsecurity=False).hexdigest()
+
 
 class SharedKeys:
-    """The keys that any replica has stored, in two sets of Redis that take turns.
+    """What any replica has begun and stored.
 
-    A key is remembered for at least `seconds`, at most twice that.
+    Stored events are in two sets of Redis that take turns: a key is remembered for at least
+    `seconds`, at most twice that. Events begun are in a sorted set for as long, until they
+    are stored.
 
     Args:
         redis: the client; its errors and timeouts are passed on.
         seconds: how long a set is written to.
-        prefix: of the sets' names.
+        prefix: of the sets' names; the braces keep them together in a cluster.
         clock: epoch seconds.
     """
 
@@ -43,7 +82,7 @@ class SharedKeys:
         redis: Redis,
         *,
         seconds: int,
-        prefix: str = "consumer:stored",
+        prefix: str = "{consumer}",
         clock: Callable[[], float] = time.time,
     ):
         self._redis = redis
@@ -51,34 +90,37 @@ class SharedKeys:
         self._prefix = prefix
         self._clock = clock
 
-    async def known(self, keys: Collection[str]) -> set[str]:
-        """Returns those of the keys that were stored.
+    async def begin(self, keys: Sequence[str]) -> list[Past]:
+        """Notes that these events are going to be stored; returns the past of each.
 
         Raises:
             RedisError: when Redis does not answer.
         """
-        members = [bytes.fromhex(key) for key in keys]
-        turn = self._turn()
-        async with self._redis.pipeline(transaction=False) as pipe:
-            pipe.smismember(self._name(turn), members)
-            pipe.smismember(self._name(turn - 1), members)
-            now, before = await pipe.execute()
-        return {key for key, a, b in zip(keys, now, before, strict=True) if a or b}
+        now = int(self._clock())
+        turn = now // self._seconds
+        names = (self._stored(turn), self._stored(turn - 1), self._begun)
+        arguments: tuple[Any, ...] = (*names, now, now - 2 * self._seconds, *map(_member, keys))
+        try:
+            past = await self._redis.evalsha(_SHA, len(names), *arguments)
+        except NoScriptError:  # Redis was started anew
+            past = await self._redis.eval(_BEGIN, len(names), *arguments)
+        return [Past(answer) for answer in past]
 
-    async def add(self, keys: Collection[str]) -> None:
-        """Remembers keys.
+    def stored(self, pipe: Pipeline, keys: Iterable[str]) -> None:
+        """Adds to a pipeline the commands that remember events as stored."""
+        members = [_member(key) for key in keys]
+        name = self._stored(int(self._clock()) // self._seconds)
+        pipe.sadd(name, *members)
+        pipe.expire(name, 2 * self._seconds)
+        pipe.zrem(self._begun, *members)
 
-        Raises:
-            RedisError: when Redis did not take them.
-        """
-        name = self._name(self._turn())
-        async with self._redis.pipeline(transaction=False) as pipe:
-            pipe.sadd(name, *(bytes.fromhex(key) for key in keys))
-            pipe.expire(name, 2 * self._seconds)
-            await pipe.execute()
+    def _stored(self, turn: int) -> str:
+        return f"{self._prefix}:stored:{turn}"
 
-    def _turn(self) -> int:
-        return int(self._clock()) // self._seconds
+    @property
+    def _begun(self) -> str:
+        return f"{self._prefix}:begun"
 
-    def _name(self, turn: int) -> str:
-        return f"{self._prefix}:{turn}"
+
+def _member(key: str) -> bytes:
+    return bytes.fromhex(key)

@@ -8,14 +8,16 @@ is the next group.
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable, Sequence
+import uuid
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 import pyarrow as pa
 from clickhouse_connect.driver.exceptions import ClickHouseError
 
 from sensor_consumer.delivery import Delivery
-from sensor_consumer.seen import RecentKeys
+from sensor_consumer.rows import token
+from sensor_consumer.seen import Past, RecentKeys
 from sensor_consumer.settings import StoreSettings
 from sensor_consumer.stages import Stages
 from sensor_shared.adapters.database import DatabaseAwayError
@@ -29,15 +31,18 @@ _RETRY_PAUSE_SECONDS = 0.1
 class Writer(Protocol):
     """What stores a group: `tables.Tables`."""
 
-    async def write(self, group: Sequence[Delivery]) -> pa.RecordBatch:
+    async def write(self, group: Sequence[Delivery], token: str) -> pa.RecordBatch:
         """Stores a group; returns its readings, joined."""
+
+    async def without_stored(self, deliveries: Sequence[Delivery]) -> list[Delivery]:
+        """Returns the deliveries without the rows that are stored."""
 
 
 class Memory(Protocol):
-    """What knows stored events and shows their readings, as far as it can: `cache.Cache`."""
+    """What knows events and shows their readings, as far as it can: `cache.Cache`."""
 
-    async def known(self, keys: Sequence[str]) -> set[str]:
-        """Returns those events that are known to be stored."""
+    async def begin(self, keys: Sequence[str]) -> Mapping[str, Past]:
+        """Notes events that are going to be stored; returns what it knows of their past."""
 
     async def publish(self, batch: pa.RecordBatch, keys: Sequence[str]) -> bool:
         """Shows readings and remembers their events."""
@@ -61,6 +66,7 @@ class Store:
         self._settings = settings
         self._clock = clock
         self._recent = RecentKeys(settings.remember_events)
+        self._doubtful = RecentKeys(settings.remember_events)
         self._futures: dict[str, asyncio.Future[None]] = {}
         self._waiting: list[Delivery] = []
         self._rows = 0
@@ -96,7 +102,7 @@ class Store:
         Raises:
             Retry: when they are not, or nobody can tell.
         """
-        if delivery.key in self._recent:
+        if delivery.key in self._recent and not delivery.replayed:
             metrics.EVENTS_REPEATED.inc()
             return
         future = self._futures.get(delivery.key)
@@ -142,13 +148,8 @@ class Store:
     async def _store(self, group: list[Delivery]) -> None:
         """Stores a group and settles each of its deliveries; raises nothing but cancellation."""
         try:
-            known = await self._memory.known([delivery.key for delivery in group])
-            if known:
-                metrics.EVENTS_REPEATED.inc(len(known))
-                for delivery in group:
-                    if delivery.key in known:
-                        self._settle(delivery)
-            await self._write([delivery for delivery in group if delivery.key not in known])
+            new, doubtful = self._sorted(group, await self._memory.begin([d.key for d in group]))
+            await self._write(new, doubtful)
         except BaseException as error:
             if not isinstance(error, asyncio.CancelledError):
                 self._log.exception("storing failed")
@@ -157,41 +158,84 @@ class Store:
             if not isinstance(error, Exception):
                 raise
 
-    async def _write(self, group: list[Delivery]) -> None:
+    def _sorted(
+        self, group: list[Delivery], past: Mapping[str, Past]
+    ) -> tuple[list[Delivery], list[Delivery]]:
+        """Settles what is known to be stored; returns what is new, and what may be stored."""
+        new, doubtful = [], []
+        for delivery in group:
+            state = past.get(delivery.key, Past.NEW)
+            if delivery.replayed or state is Past.BEGUN or delivery.key in self._doubtful:
+                doubtful.append(delivery)
+            elif state is Past.NEW:
+                new.append(delivery)
+            else:
+                metrics.EVENTS_REPEATED.inc()
+                self._settle(delivery)
+        return new, doubtful
+
+    async def _write(self, new: list[Delivery], doubtful: list[Delivery]) -> None:
+        group = new + doubtful
         if not group:
             return
         try:
-            batch = await self._try(group)
+            await self._try(new, doubtful)
         except DatabaseAwayError as error:
             self._log.warning("ClickHouse away", events=len(group), error=str(error)[:300])
+            self._doubtful.add(delivery.key for delivery in group)
             for delivery in group:
                 self._settle(delivery, Retry("ClickHouse is away", after=1))
         except ClickHouseError as error:
             self._log.error("ClickHouse refused", events=len(group), error=str(error)[:300])
+            self._doubtful.add(delivery.key for delivery in group)
             if len(group) == 1:
                 self._settle(group[0], Retry(f"ClickHouse refused: {str(error)[:200]}"))
             else:
-                # What is wrong with one event must not hold up the others.
+                # What is wrong with one event must not hold up the others. One of the tables
+                # may have taken its rows of the group: all are doubtful now.
                 for delivery in group:
-                    await self._write([delivery])
+                    await self._write([], [delivery])
         else:
-            self._stages.stored(group, batch)
-            self._recent.add(delivery.key for delivery in group)
-            task = asyncio.create_task(self._publish(group, batch))
+            keys = [delivery.key for delivery in group]
+            self._recent.add(keys)
+            self._doubtful.discard(keys)
+            task = asyncio.create_task(self._publish(group))
             self._publishing.add(task)
             task.add_done_callback(self._publishing.discard)
 
-    async def _try(self, group: list[Delivery]) -> pa.RecordBatch:
-        for attempt in range(1, self._settings.attempts):
-            try:
-                return await self._writer.write(group)
-            except DatabaseAwayError as error:
-                self._log.info("insert again", attempt=attempt, error=str(error)[:300])
-                await asyncio.sleep(_RETRY_PAUSE_SECONDS * 2**attempt)
-        return await self._writer.write(group)
+    async def _try(self, new: list[Delivery], doubtful: list[Delivery]) -> None:
+        """Stores what is not stored yet; after a failure nobody knows what that is.
 
-    async def _publish(self, group: list[Delivery], batch: pa.RecordBatch) -> None:
-        """Beside the next insert: a slow Redis holds up answers for its timeout, never inserts."""
+        The token is that of the whole group in each attempt, should an attempt that was given up
+        reach ClickHouse all the same.
+        """
+        keys = [delivery.key for delivery in new + doubtful]
+        if any(delivery.replayed for delivery in doubtful):
+            # What has been lost since must not be taken for a repetition of its first insert.
+            keys.append(uuid.uuid4().hex)
+        of_group = token(keys)
+        for attempt in range(1, self._settings.attempts + 1):
+            try:
+                rest = await self._writer.without_stored(doubtful) if doubtful else []
+                metrics.EVENTS_REPEATED.inc(sum(not delivery.rows for delivery in rest))
+                group = new + [delivery for delivery in rest if delivery.rows]
+                if group:
+                    self._stages.stored(group, await self._writer.write(group, of_group))
+            except DatabaseAwayError as error:
+                if attempt == self._settings.attempts:
+                    raise
+                self._log.info("insert again", attempt=attempt, error=str(error)[:300])
+                new, doubtful = [], new + doubtful
+                await asyncio.sleep(_RETRY_PAUSE_SECONDS * 2**attempt)
+            else:
+                return
+
+    async def _publish(self, group: list[Delivery]) -> None:
+        """Beside the next insert: a slow Redis holds up answers for its timeout, never inserts.
+
+        Shows also what was stored before: nobody knows whether it has been shown.
+        """
+        batch = pa.concat_batches([delivery.batch for delivery in group])
         try:
             if await self._memory.publish(batch, [delivery.key for delivery in group]):
                 self._stages.visible(batch)

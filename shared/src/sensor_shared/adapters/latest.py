@@ -15,6 +15,7 @@ from typing import Any, Final
 import numpy as np
 import pyarrow as pa
 from redis.asyncio import Redis
+from redis.asyncio.client import Pipeline
 from redis.exceptions import NoScriptError
 
 from sensor_shared.contracts.readings.document import documents
@@ -65,15 +66,23 @@ class LatestReadings:
         self._ttl_ms = int(ttl_seconds * 1000)
         self._now_ms = now_ms
 
-    async def update(self, batch: pa.RecordBatch) -> None:
+    async def update(
+        self, batch: pa.RecordBatch, *, then: Callable[[Pipeline], None] = lambda _pipe: None
+    ) -> None:
         """Offers readings (`readings.SCHEMA`); of each device the newest known one stays.
+
+        Args:
+            batch: the readings.
+            then: adds commands that go to Redis with the last of the readings, after them.
 
         Raises:
             RedisError: when Redis did not take them all. To do it again changes nothing.
         """
         newest = newest_of_each(batch)
-        for start in range(0, newest.num_rows, _MAX_DEVICES):
-            await self._update(newest.slice(start, _MAX_DEVICES))
+        last = max(newest.num_rows - 1, 0) // _MAX_DEVICES * _MAX_DEVICES
+        for start in range(0, last, _MAX_DEVICES):
+            await self._update(newest.slice(start, _MAX_DEVICES), lambda _pipe: None)
+        await self._update(newest.slice(last), then)
 
     async def get(self, device_ids: Sequence[str]) -> list[bytes | None]:
         """Returns the JSON document of each device's latest reading, None where there is none.
@@ -86,7 +95,7 @@ class LatestReadings:
         values: list[Any] = await self._redis.mget([key(id_) for id_ in device_ids])
         return [None if value is None else value[DIGITS:] for value in values]
 
-    async def _update(self, batch: pa.RecordBatch) -> None:
+    async def _update(self, batch: pa.RecordBatch, then: Callable[[Pipeline], None]) -> None:
         ids: list[str] = batch.column("device_id").to_pylist()
         moments: list[int] = batch.column("timestamp").cast(pa.int64()).to_pylist()
         # Those expired already are not even sent, but they were seen.
@@ -98,18 +107,26 @@ class LatestReadings:
         ]
         seen = dict(zip(ids, moments, strict=True))
         try:
-            await self._send(offered, seen)
+            await self._send(offered, seen, then)
         except NoScriptError:  # Redis was started anew
             await self._redis.script_load(_SET_NEWER)
-            await self._send(offered, seen)
+            await self._send(offered, seen, then)
 
-    async def _send(self, offered: list[tuple[str, bytes]], seen: dict[str, int]) -> None:
+    async def _send(
+        self,
+        offered: list[tuple[str, bytes]],
+        seen: dict[str, int],
+        then: Callable[[Pipeline], None],
+    ) -> None:
         async with self._redis.pipeline(transaction=False) as pipe:
-            pipe.zadd(LAST_SEEN, seen, gt=True)
+            if seen:
+                pipe.zadd(LAST_SEEN, seen, gt=True)
             if offered:
                 keys, values = zip(*offered, strict=True)
                 pipe.evalsha(_SHA, len(keys), *keys, self._ttl_ms, *values)
-            await pipe.execute()
+            then(pipe)
+            if len(pipe):
+                await pipe.execute()
 
 
 def newest_of_each(batch: pa.RecordBatch) -> pa.RecordBatch:
