@@ -13,6 +13,7 @@ from sensor_consumer.devices import KnownDevices
 from sensor_consumer.floodgate import Floodgate
 from sensor_consumer.handler import Handler
 from sensor_consumer.health import Health
+from sensor_consumer.marks import LateMarks, MarkedTables
 from sensor_consumer.rollups import Rollups
 from sensor_consumer.seen import SharedKeys
 from sensor_consumer.settings import ConsumerSettings
@@ -55,7 +56,7 @@ class Consumer:
         self._health = Health(self._database, self._redis)
         latest = settings.latest
         self._store = Store(
-            Tables(self._database, KnownDevices()),
+            MarkedTables(Tables(self._database, KnownDevices()), LateMarks(self._database)),
             Cache(
                 LatestReadings(self._redis, ttl_seconds=latest.ttl_seconds),
                 SharedKeys(self._redis, seconds=settings.store.remember_seconds),
