@@ -1,21 +1,18 @@
 """Readings as an Arrow IPC stream with the columns of `SCHEMA`."""
 
-import json
-
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from sensor_shared.contracts.readings.model import (
-    MAX_READINGS_PER_EVENT,
-    METRICS,
-    SCHEMA,
-    UnreadableError,
-)
+from sensor_shared.contracts.readings import arrow_rows, arrow_stream
+from sensor_shared.contracts.readings.model import METRICS, SCHEMA
 from sensor_shared.contracts.readings.validation import Columns, Mask, Parsed
 
 _KNOWN = frozenset(SCHEMA.names) | {"location"}
+_TICKS_PER_MS = {"us": 1_000, "ns": 1_000_000}
+_FARTHEST_MS = 2**53
+_FARTHEST_S = _FARTHEST_MS // 1_000
 _PLACE = ("latitude", "longitude", "region")
 
 
@@ -27,40 +24,16 @@ def parse(data: bytes) -> Parsed:
     does not fit makes each of its readings a reject.
 
     Raises:
-        UnreadableError: when the bytes cannot be read, or hold more than
-            `MAX_READINGS_PER_EVENT` rows.
+        TooManyReadingsError: when there are more rows than `MAX_READINGS_PER_EVENT`.
+        UnreadableError: when the bytes cannot be read, or unfold to too many.
     """
-    batch = _read(data)
+    batch = arrow_stream.read(data)
     return Parsed(
         columns=_columns(batch),
         positions=range(batch.num_rows),
-        raw=lambda position: _row(batch, position),
+        raw=lambda positions: arrow_rows.write(batch, positions, data),
         unknown_fields=len(set(batch.schema.names) - _KNOWN) * batch.num_rows,
     )
-
-
-def _read(data: bytes) -> pa.RecordBatch:
-    try:
-        with pa.ipc.open_stream(data) as reader:
-            batches, rows = [], 0
-            for batch in reader:
-                rows += batch.num_rows
-                if rows > MAX_READINGS_PER_EVENT:
-                    raise UnreadableError(
-                        f"more than {MAX_READINGS_PER_EVENT} readings in one event"
-                    )
-                batches.append(batch)
-            if len(set(reader.schema.names)) != len(reader.schema.names):
-                raise UnreadableError("two columns have the same name")
-            if len(batches) != 1:
-                batches = (
-                    pa.Table.from_batches(batches, reader.schema).combine_chunks().to_batches()
-                )
-            batch = batches[0] if batches else pa.RecordBatch.from_pylist([], reader.schema)
-            batch.validate(full=True)  # a stranger's offsets must not be trusted
-    except (pa.ArrowException, OSError, ValueError) as error:
-        raise UnreadableError(str(error)[:200]) from error
-    return batch
 
 
 def _columns(batch: pa.RecordBatch) -> Columns:
@@ -110,7 +83,10 @@ def _cast(
         return array
     if _fits(array.type, kind):
         try:
-            return array.cast(kind)
+            if pa.types.is_string(kind):
+                return arrow_stream.plain_text(array)
+            # Rounded where a double cannot hold it: one wild number must not fail its column.
+            return array.cast(kind, safe=False)
         except pa.ArrowException:
             pass
     given = np.asarray(pc.is_valid(array), dtype=np.bool_)
@@ -122,10 +98,7 @@ def _fits(given: pa.DataType, wanted: pa.DataType) -> bool:
     if pa.types.is_dictionary(given):
         given = given.value_type
     if pa.types.is_string(wanted):
-        return any(
-            is_text(given)
-            for is_text in (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view)
-        )
+        return arrow_stream.is_text(given)
     return bool(
         pa.types.is_floating(given) or pa.types.is_integer(given) or pa.types.is_decimal(given)
     )
@@ -133,26 +106,30 @@ def _fits(given: pa.DataType, wanted: pa.DataType) -> bool:
 
 def _timestamp(array: pa.Array | None, faults: dict[str, Mask], rows: int) -> npt.NDArray[np.int64]:
     """Epoch milliseconds; what is missing or unreadable is 0 and a fault."""
-    milliseconds = pa.nulls(rows, pa.int64())
-    if array is not None:
-        try:
-            if pa.types.is_timestamp(array.type):
-                # A zone only names how to show it, the value is UTC; without one it is no instant.
-                if array.type.tz is not None:
-                    milliseconds = array.cast(pa.timestamp("ms", "UTC"), safe=False).cast(
-                        pa.int64()
-                    )
-            elif pa.types.is_integer(array.type):
-                milliseconds = array.cast(pa.int64())
-        except pa.ArrowException:
-            pass
-    if milliseconds.null_count:
-        faults["invalid_timestamp"] = np.asarray(pc.is_null(milliseconds), dtype=np.bool_)
-        milliseconds = pc.fill_null(milliseconds, 0)
-    values: npt.NDArray[np.int64] = milliseconds.to_numpy()
-    return values
+    given = pa.nulls(rows, pa.int64()) if array is None else _ticks(array, rows)
+    missing = np.asarray(pc.is_null(given), dtype=np.bool_)
+    ticks: npt.NDArray[np.int64] = pc.fill_null(given, 0).to_numpy()
+    unit = array.type.unit if array is not None and pa.types.is_timestamp(array.type) else "ms"
+    if unit == "s":
+        missing |= np.abs(ticks) > _FARTHEST_S
+        milliseconds = np.where(missing, 0, ticks) * 1_000
+    else:
+        milliseconds = ticks // _TICKS_PER_MS[unit] if unit != "ms" else ticks
+    if missing.any():
+        faults["invalid_timestamp"] = missing
+    return milliseconds
 
 
-def _row(batch: pa.RecordBatch, position: int) -> bytes:
-    (row,) = batch.slice(position, 1).to_pylist()
-    return json.dumps(row, default=str, ensure_ascii=False).encode("utf-8", "replace")
+def _ticks(array: pa.Array, rows: int) -> pa.Int64Array:
+    """The numbers of a column of moments, null where there is none that can be read."""
+    kind = array.type
+    # A zone only names how to show it, the value is UTC; without one it is no instant.
+    if pa.types.is_timestamp(kind) and kind.tz is not None:
+        return array.view(pa.int64())
+    if pa.types.is_uint64(kind):
+        return pc.if_else(
+            pc.greater(array, pa.scalar(_FARTHEST_MS, pa.uint64())), None, array
+        ).cast(pa.int64())
+    if pa.types.is_integer(kind):
+        return array.cast(pa.int64())
+    return pa.nulls(rows, pa.int64())

@@ -7,8 +7,8 @@ import pyarrow as pa
 from sensor_shared.contracts.events import ARROW_STREAM, JSON, Event
 from sensor_shared.contracts.readings import arrow_form, json_form
 from sensor_shared.contracts.readings.model import (
-    MAX_READINGS_PER_EVENT,
     Reject,
+    TooManyReadingsError,
     UnreadableError,
     empty_batch,
 )
@@ -42,18 +42,18 @@ def decode(event: Event, now_ms: int) -> Decoded:
     """
     form = _form(event)
     if form is None:
-        detail = f"data of content type {event.content_type!r} is neither JSON nor an Arrow stream"
+        kind = (event.content_type or "")[:200]
+        detail = f"data of content type {kind!r} is neither JSON nor an Arrow stream"
         return _refuse(event, "unsupported_content_type", detail)
     try:
         parsed = (
             arrow_form.parse(event.data) if form == ARROW_STREAM else json_form.parse(event.data)
         )
+    except TooManyReadingsError as error:
+        return _refuse(event, "too_many_readings", str(error))
     except UnreadableError as error:
         reason = "invalid_arrow" if form == ARROW_STREAM else "invalid_json"
         return _refuse(event, reason, str(error))
-    if len(parsed.columns) > MAX_READINGS_PER_EVENT:
-        detail = f"more than {MAX_READINGS_PER_EVENT} readings in one event"
-        return _refuse(event, "too_many_readings", detail)
     batch, rejects = split(parsed, now_ms)
     return Decoded(batch, rejects, parsed.unknown_fields)
 
@@ -62,7 +62,7 @@ def _form(event: Event) -> str | None:
     kind = (event.content_type or "").partition(";")[0].strip().lower()
     if kind == ARROW_STREAM or event.data.startswith(_ARROW_CONTINUATION):
         return ARROW_STREAM
-    if kind == JSON or kind.endswith("+json") or event.data[:64].lstrip()[:1] in (b"{", b"["):
+    if kind == JSON or kind.endswith("+json") or event.data.lstrip(b" \t\n\r")[:1] in (b"{", b"["):
         return JSON
     return None
 

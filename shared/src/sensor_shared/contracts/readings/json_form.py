@@ -9,7 +9,14 @@ import msgspec
 import numpy as np
 import pyarrow as pa
 
-from sensor_shared.contracts.readings.model import METRICS, Reject, UnreadableError
+from sensor_shared.contracts.readings import json_items
+from sensor_shared.contracts.readings.model import (
+    MAX_READINGS_PER_EVENT,
+    METRICS,
+    Reject,
+    TooManyReadingsError,
+    UnreadableError,
+)
 from sensor_shared.contracts.readings.validation import Columns, Parsed
 
 Timestamp = Annotated[datetime, msgspec.Meta(tz=True)] | int | float
@@ -41,6 +48,7 @@ _NOWHERE = Location()
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND = timedelta(milliseconds=1)
 _FARTHEST_MS = 2**53
+_SPACE = b" \t\n\r"
 _NAN = float("nan")
 
 _array_of_readings = msgspec.json.Decoder(list[JsonReading])
@@ -55,6 +63,7 @@ def parse(data: bytes) -> Parsed:
     itself, so that one bad reading does not take its neighbours along.
 
     Raises:
+        TooManyReadingsError: when there are more than `MAX_READINGS_PER_EVENT`.
         UnreadableError: when the bytes are no JSON.
     """
     try:
@@ -62,15 +71,21 @@ def parse(data: bytes) -> Parsed:
         rows = _array_of_readings.decode(data) if _is_array(data) else [_one_reading.decode(data)]
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return _parse_each(data)
+    if len(rows) > MAX_READINGS_PER_EVENT:
+        raise TooManyReadingsError
     return Parsed(
         columns=_columns(rows),
         positions=range(len(rows)),
-        raw=lambda position: _items(data)[position],
+        raw=lambda positions: _at(_items(data), positions),
     )
 
 
 def _is_array(data: bytes) -> bool:
-    return data[:64].lstrip()[:1] == b"["
+    return data.lstrip(_SPACE)[:1] == b"["
+
+
+def _at(items: Sequence[bytes], positions: Sequence[int]) -> list[bytes]:
+    return [items[position] for position in positions]
 
 
 def _items(data: bytes) -> list[bytes]:
@@ -82,10 +97,16 @@ def _items(data: bytes) -> list[bytes]:
     if not _is_array(data):
         return [data]
     try:
-        return [bytes(item) for item in _array_of_raw.decode(data)]
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        # Python's own writer emits NaN and Infinity, which JSON does not know.
-        return [json.dumps(item).encode() for item in _loads(data)]
+        raws = _array_of_raw.decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        # One bad item, or NaN and Infinity, which JSON does not know and Python's own writer emits.
+        items = json_items.split(data)
+        if items is None:
+            raise UnreadableError(str(error)[:200]) from error
+        return items
+    if len(raws) > MAX_READINGS_PER_EVENT:
+        raise TooManyReadingsError
+    return list(map(bytes, raws))
 
 
 def _loads(data: bytes) -> Any:
@@ -102,8 +123,15 @@ def _parse_each(data: bytes) -> Parsed:
     faults: list[tuple[int, str]] = []
     unknown = 0
     items = _items(data)
+    alone = not _is_array(data)
     for position, item in enumerate(items):
-        value = _loads(item)
+        try:
+            value = _loads(item)
+        except UnreadableError as error:
+            if alone:
+                raise
+            rejects.append(Reject(position, "invalid_json", str(error), "", item))
+            continue
         if not isinstance(value, dict):
             detail = "a reading must be a JSON object"
             rejects.append(Reject(position, "not_an_object", detail, "", item))
@@ -121,7 +149,7 @@ def _parse_each(data: bytes) -> Parsed:
     return Parsed(
         columns=columns,
         positions=positions,
-        raw=lambda position: items[position],
+        raw=lambda positions: _at(items, positions),
         rejects=rejects,
         unknown_fields=unknown,
     )

@@ -37,6 +37,8 @@ MAX_AHEAD_MS: Final = 5 * 60_000
 """How far a device's clock may be ahead."""
 MAX_READINGS_PER_EVENT: Final = 50_000
 MAX_REGION_LENGTH: Final = 64
+MAX_DECODED_BYTES: Final = 64 * 1024 * 1024
+"""What the bytes of one event may unfold to."""
 
 SCHEMA: Final = pa.schema(
     [
@@ -63,7 +65,8 @@ class Reject:
         reason: stable short name, e.g. `invalid_timestamp`.
         detail: one sentence for people.
         device_id: the device as far as it could be read, else "".
-        raw: the bytes as they came (of the reading where they can be told apart).
+        raw: the bytes as they came, of the reading where they can be told apart. Where not, the
+            first reject has those of the event and the others have none.
     """
 
     position: int
@@ -75,6 +78,13 @@ class Reject:
 
 class UnreadableError(ValueError):
     """The data of an event is not of the form that it claims; the message says why."""
+
+
+class TooManyReadingsError(UnreadableError):
+    """There are more than `MAX_READINGS_PER_EVENT`."""
+
+    def __init__(self) -> None:
+        super().__init__(f"more than {MAX_READINGS_PER_EVENT} readings in one event")
 
 
 def device_type(device_id: str) -> str:

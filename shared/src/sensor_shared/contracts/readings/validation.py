@@ -76,14 +76,15 @@ class Parsed:
     Attributes:
         columns: the readings.
         positions: the position in the event of each row of the columns.
-        raw: returns the original bytes of the reading at a position; called for rejects only.
+        raw: returns the original bytes of the readings at some positions, ascending; called once,
+            for rejects.
         rejects: what could not even become a row.
         unknown_fields: how many fields were ignored.
     """
 
     columns: Columns
     positions: Sequence[int]
-    raw: Callable[[int], bytes]
+    raw: Callable[[Sequence[int]], list[bytes]]
     rejects: list[Reject] = field(default_factory=list)
     unknown_fields: int = 0
 
@@ -107,13 +108,16 @@ def split(parsed: Parsed, now_ms: int) -> tuple[pa.RecordBatch, list[Reject]]:
     batch = _to_batch(columns)
     if valid.all():
         return batch, parsed.rejects
-    rejects = []
-    for row in np.flatnonzero(~valid).tolist():
-        reason, _ = rules[broken[row]]
-        position = parsed.positions[row]
-        device_id = (columns.device_id[row].as_py() or "")[:128]
-        raw = parsed.raw(position)
-        rejects.append(Reject(position, reason, DETAILS[reason], device_id, raw))
+    bad = np.flatnonzero(~valid)
+    positions = [parsed.positions[row] for row in bad.tolist()]
+    reasons = [rules[index][0] for index in broken[bad].tolist()]
+    ids = columns.device_id.take(pa.array(bad)).to_pylist()
+    rejects = [
+        Reject(position, reason, DETAILS[reason], (device_id or "")[:128], raw)
+        for position, reason, device_id, raw in zip(
+            positions, reasons, ids, parsed.raw(positions), strict=True
+        )
+    ]
     rejects = sorted(parsed.rejects + rejects, key=lambda reject: reject.position)
     return batch.filter(pa.array(valid)), rejects
 
