@@ -276,12 +276,13 @@ async def test_a_run_reads_the_parts_of_the_newest_minutes_and_not_the_history(
     database: Database, fleet: Fleet, rollups: Rollups
 ) -> None:
     await database.rows("SYSTEM STOP MERGES readings")
-    hour_ago = now_ms() - 3_600_000
+    now = now_ms()
+    hour_ago = now - 3_600_000
     await fleet.store([fleet.row(hour_ago - i) for i in range(20_000)], marked=False)
-    await fleet.store([fleet.row(now_ms() - i, 0) for i in range(100)])
+    await fleet.store([fleet.row(now - i, 0) for i in range(100)])
     plan = await database.rows(
         "EXPLAIN ESTIMATE SELECT"
-        + MINUTES.remake([now_ms() // 1_000 - 60, now_ms() // 1_000]).partition("SELECT")[2]
+        + MINUTES.remake([now // 1_000 - 60, now // 1_000]).partition("SELECT")[2]
     )
     (rows,) = [row[3] for row in plan if row[1] == "readings"]
     assert rows == 100
