@@ -107,9 +107,13 @@ def _fits(given: pa.DataType, wanted: pa.DataType) -> bool:
 def _timestamp(array: pa.Array | None, faults: dict[str, Mask], rows: int) -> npt.NDArray[np.int64]:
     """Epoch milliseconds; what is missing or unreadable is 0 and a fault."""
     given = pa.nulls(rows, pa.int64()) if array is None else _ticks(array, rows)
-    missing = np.asarray(pc.is_null(given), dtype=np.bool_)
-    ticks: npt.NDArray[np.int64] = pc.fill_null(given, 0).to_numpy()
     unit = array.type.unit if array is not None and pa.types.is_timestamp(array.type) else "ms"
+    ticks: npt.NDArray[np.int64]
+    if unit == "ms" and not given.null_count:
+        ticks = given.to_numpy()
+        return ticks
+    missing = np.asarray(pc.is_null(given), dtype=np.bool_)
+    ticks = pc.fill_null(given, 0).to_numpy()
     if unit == "s":
         missing |= np.abs(ticks) > _FARTHEST_S
         milliseconds = np.where(missing, 0, ticks) * 1_000
