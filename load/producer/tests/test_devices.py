@@ -5,6 +5,7 @@ import re
 import numpy as np
 
 from sensor_producer.devices import make_devices
+from sensor_producer.dice import Dice, Purpose
 from sensor_shared.contracts.readings import DEVICE_TYPES, REGIONS, device_type
 
 
@@ -41,3 +42,16 @@ def test_a_device_stays_itself_in_a_larger_fleet() -> None:
 
 def test_another_seed_gives_other_places() -> None:
     assert not np.array_equal(make_devices(50, 3).latitude, make_devices(50, 4).latitude)
+
+
+def test_a_fleet_that_begins_later_has_the_same_devices_as_a_large_one() -> None:
+    whole, later = make_devices(100, 7), make_devices(40, 7, first=60)
+    assert later.ids == whole.ids[60:]
+    for column in ("kind", "region", "latitude", "longitude"):
+        np.testing.assert_array_equal(getattr(later, column), getattr(whole, column)[60:])
+    assert sorted(later.turn.tolist()) == list(range(40))
+    numbers = np.arange(40)
+    np.testing.assert_array_equal(
+        Dice(7, 40, first=60).bits(Purpose.LATE, numbers, numbers),
+        Dice(7, 100).bits(Purpose.LATE, numbers + 60, numbers),
+    )

@@ -189,10 +189,18 @@ def start(kafka_broker: str, tmp_path: Path) -> Iterator[Start]:
 
 @dataclass
 class OwnKafka:
-    """A broker that a test may pause."""
+    """A broker that a test may pause, end, and begin again on the same data and port."""
 
     brokers: str
     process: subprocess.Popen[bytes]
+    start: Callable[[], "subprocess.Popen[bytes]"]
+
+    def end(self) -> None:
+        self.process.kill()
+        self.process.wait()
+
+    def begin(self) -> None:
+        self.process = self.start()
 
 
 def free_port() -> int:
@@ -213,18 +221,26 @@ def answers(brokers: str) -> bool:
 def own_kafka(tmp_path: Path) -> Iterator[OwnKafka]:
     port, controller_port = free_port(), free_port()
     command = ["--data", tmp_path / "kafka", "--port", port, "--controller-port", controller_port]
-    with (tmp_path / "kafka.log").open("wb") as log:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "sensor_local.kafka", *map(str, command)], stdout=log, stderr=log
-        )
+
+    def begin() -> "subprocess.Popen[bytes]":
+        with (tmp_path / "kafka.log").open("ab") as log:
+            return subprocess.Popen(
+                [sys.executable, "-m", "sensor_local.kafka", *map(str, command)],
+                stdout=log,
+                stderr=log,
+            )
+
+    kafka = OwnKafka(f"127.0.0.1:{port}", begin(), begin)
     try:
-        brokers = f"127.0.0.1:{port}"
-        wait_until("Kafka answers", lambda: process.poll() is not None or answers(brokers), 60)
-        assert process.poll() is None, (tmp_path / "kafka.log").read_text(encoding="utf-8")
-        yield OwnKafka(brokers, process)
+        wait_until(
+            "Kafka answers",
+            lambda: kafka.process.poll() is not None or answers(kafka.brokers),
+            60,
+        )
+        assert kafka.process.poll() is None, (tmp_path / "kafka.log").read_text(encoding="utf-8")
+        yield kafka
     finally:
-        process.kill()
-        process.wait()
+        kafka.end()
 
 
 @pytest.mark.parametrize("form", ["arrow", "json", "single", "plain"])
@@ -386,3 +402,157 @@ def test_a_mistake_in_the_settings_ends_it_with_one_message(start: Start, topic:
     running = start(topic, TWINUP_PRODUCER_DEVICE_COUNT="none")
     assert running.process.wait(30) == 1
     assert "TWINUP_PRODUCER_DEVICE_COUNT" in running._log.read_text(encoding="utf-8")
+
+
+@dataclass
+class Spooling:
+    """The settings of a producer with a spool, and what it has in there."""
+
+    folder: Path
+
+    @property
+    def settings(self) -> dict[str, str]:
+        return {
+            "TWINUP_PRODUCER_SPOOL_DIR": str(self.folder),
+            "TWINUP_PRODUCER_SPOOL_AFTER": "300ms",
+            **FREQUENT,
+        }
+
+    def files(self) -> list[Path]:
+        return list(self.folder.glob("*/*.spool"))
+
+
+@pytest.fixture
+def spooling(tmp_path: Path) -> Spooling:
+    return Spooling(tmp_path / "spool")
+
+
+def assert_ledger_equals_topic(ledger: Path, content: Content) -> None:
+    """Every event came once, and the ledger has exactly what the topic has."""
+    ids = [headers_of(message)["ce_id"] for message in content.records]
+    assert len(set(ids)) == len(ids)
+    account = read_ledger(ledger)
+    assert account.totals().distinct == len(content.readings)
+    assert account.totals().invalid == content.rejects
+    assert account.totals().repeated == content.readings.total() - len(content.readings)
+    checksum = sum(int(account.minute(start).checksum.sum()) for start in account.minutes)
+    times = np.array([time for _, time in content.readings], dtype=np.int64)
+    assert checksum % 2**64 == int(scramble(times).sum(dtype=np.uint64))
+
+
+def test_with_kafka_in_time_nothing_is_written_to_disk(
+    topic: str, start: Start, spooling: Spooling
+) -> None:
+    settings = spooling.settings | {"TWINUP_PRODUCER_SPOOL_AFTER": "60s"}
+    running = start(topic, TWINUP_PRODUCER_MAX_READINGS="2000", **settings)
+    wait_until("some readings", lambda: running.metric("sensor_producer_records_total") > 0)
+    assert running.metric("sensor_producer_spooled_readings_total") == 0
+    assert running.metric("sensor_producer_spool_limit_bytes") == 2**30
+    assert running.process.wait(60) == 0
+    assert [path.name for path in spooling.folder.iterdir()] == ["lock"]
+
+
+def test_an_ended_kafka_is_outlived_by_the_spool_and_everything_arrives_once(
+    own_kafka: OwnKafka, start: Start, spooling: Spooling, tmp_path: Path
+) -> None:
+    """It is killed, and started again on the same data and port."""
+    topic = create_topic(own_kafka.brokers, f"producer-{new_id()}")
+    running = start(topic, own_kafka.brokers, **spooling.settings)
+    wait_until(
+        "some readings", lambda: running.metric("sensor_producer_messages_produced_total") > 500
+    )
+    own_kafka.end()
+    wait_until("a spool", lambda: running.metric("sensor_producer_spooled_readings_total") > 3_000)
+    assert running.metric("sensor_producer_behind_seconds") < 2
+    assert running.metric("sensor_producer_spool_bytes") > 0
+    assert "Kafka is away" in running.get("/health/readiness")[1]
+    own_kafka.begin()
+    wait_until("empty", lambda: running.metric("sensor_producer_spool_records") == 0, 90)
+    assert running.end() == 0
+    assert spooling.files() == []
+    for event in ("Kafka does not acknowledge, spooling to disk", "the spool is empty"):
+        running.line(event)
+    content = read_topic(own_kafka.brokers, topic)
+    assert_ledger_equals_topic(tmp_path / "ledger", content)
+
+
+def test_a_killed_producers_spool_is_sent_by_the_next_one_and_enters_its_ledger(
+    own_kafka: OwnKafka, start: Start, spooling: Spooling, tmp_path: Path
+) -> None:
+    topic = create_topic(own_kafka.brokers, f"producer-{new_id()}")
+    killed = start(topic, own_kafka.brokers, **spooling.settings)
+    wait_until(
+        "some readings", lambda: killed.metric("sensor_producer_messages_produced_total") > 500
+    )
+    own_kafka.end()
+    # By then the ledger has had its second to be flushed.
+    wait_until("a spool", lambda: killed.metric("sensor_producer_spooled_readings_total") > 3_000)
+    spooled = killed.metric("sensor_producer_spool_records")
+    run = killed.line("producing")["run"]
+    before = read_ledger(tmp_path / "ledger").totals()
+    killed.end(signal.SIGKILL)
+    assert spooling.files()
+
+    own_kafka.begin()
+    second = start(
+        topic, own_kafka.brokers, TWINUP_PRODUCER_FIRST_DEVICE="100", **spooling.settings
+    )
+    assert second.line("an earlier run has left records, they are sent first")["records"] >= spooled
+    wait_until("empty", lambda: second.metric("sensor_producer_spool_records") == 0, 90)
+    assert second.end() == 0
+    assert spooling.files() == []
+    content = read_topic(own_kafka.brokers, topic)
+    assert_ledger_equals_topic(tmp_path / "ledger", content)
+    source = f"urn:twinup:producer:{run}"
+    assert {headers_of(one)["ce_source"] for one in content.records} > {source}
+    account = read_ledger(tmp_path / "ledger")
+    assert [one.ended_ms is None for one in account.runs] == [True, False]
+    assert account.totals().acknowledged > before.acknowledged + 3_000
+    numbers = {int(device[-6:]) for device, _ in content.readings}
+    assert min(numbers) < 100 <= max(numbers) < 200
+
+
+def test_a_stopped_producer_leaves_the_rest_in_the_spool(
+    own_kafka: OwnKafka, start: Start, spooling: Spooling
+) -> None:
+    topic = create_topic(own_kafka.brokers, f"producer-{new_id()}")
+    running = start(
+        topic, own_kafka.brokers, TWINUP_PRODUCER_STOP_TIMEOUT="200ms", **spooling.settings
+    )
+    wait_until(
+        "some readings", lambda: running.metric("sensor_producer_messages_produced_total") > 100
+    )
+    own_kafka.process.send_signal(signal.SIGSTOP)
+    wait_until("a queue", lambda: running.metric("sensor_producer_queue_records") > 20)
+    assert running.end() == 0
+    line = running.line("stopped")
+    assert line["unacknowledged"] == line["spooled"] > 20
+    assert spooling.files()
+
+
+def test_a_full_spool_makes_the_fleet_wait_and_lose_nothing(
+    own_kafka: OwnKafka, start: Start, spooling: Spooling, tmp_path: Path
+) -> None:
+    topic = create_topic(own_kafka.brokers, f"producer-{new_id()}")
+    settings = spooling.settings | HEALTHY | {"TWINUP_PRODUCER_SPOOL_MAX_BYTES": "1000000"}
+    running = start(topic, own_kafka.brokers, **settings)
+    wait_until(
+        "some readings", lambda: running.metric("sensor_producer_messages_produced_total") > 100
+    )
+    own_kafka.process.send_signal(signal.SIGSTOP)
+    wait_until("full", lambda: running.metric("sensor_producer_spool_full_total") == 1, 60)
+    wait_until("behind", lambda: running.metric("sensor_producer_behind_seconds") > 1)
+    assert 500_000 < running.metric("sensor_producer_spool_bytes") <= 1_000_000
+    assert "full, the fleet waits" in running.get("/health/readiness")[1]
+    running.line("the spool is half full")
+    own_kafka.process.send_signal(signal.SIGCONT)
+    wait_until("empty", lambda: running.metric("sensor_producer_spool_records") == 0, 60)
+    wait_until("caught up", lambda: running.metric("sensor_producer_behind_seconds") < 0.2)
+    assert running.end() == 0
+    content = read_topic(own_kafka.brokers, topic)
+    assert_ledger_equals_topic(tmp_path / "ledger", content)
+    of_device: dict[str, list[int]] = {}
+    for device_id, timestamp_ms in sorted(content.readings):
+        of_device.setdefault(device_id, []).append(timestamp_ms)
+    for times in of_device.values():
+        assert set(np.diff(times).tolist()) == {100}

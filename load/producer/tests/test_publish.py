@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from confluent_kafka import KafkaError
 from sensor_producer.fleet import Readings
 from sensor_producer.publish import Publisher
 from sensor_producer.records import Record
+from sensor_producer.spool import Spool
 
 
 class Client:
@@ -123,3 +125,52 @@ def test_the_same_record_with_the_same_identity_is_sent_again(records: list[Reco
     until_done(publisher)
     (acknowledged,) = publisher.take_acknowledged()
     assert acknowledged.record is record
+
+
+class Silent(Client):
+    """Takes everything and reports nothing until it is told to."""
+
+    away = True
+
+    def poll(self, timeout: float, /) -> int:
+        return 0 if self.away else super().poll(timeout)
+
+
+def test_while_kafka_is_away_records_go_to_disk_and_come_back_once(
+    records: list[Record], tmp_path: Path
+) -> None:
+    client = Silent()
+    spool = Spool(tmp_path, "run", limit=1_000_000)
+    publisher = Publisher("t", lambda: client, spool=spool, spool_after=0.0, drain_rate=100)
+    publisher.send(records[:5])
+    assert spool.records == 0
+    publisher.poll(0)
+    assert publisher.away
+    assert spool.records == 5
+    publisher.send(records[5:])
+    assert (publisher.queued_records, publisher.pending_records) == (5, 20)
+    assert publisher.pending_readings == 60
+    assert "Kafka is away, 20 records" in publisher.detail()
+    assert not publisher.congested
+    client.away = False
+    publisher.poll(0)
+    # With no patience at all every record counts as late at first, and is sent all the same.
+    until_done(publisher)
+    assert client.delivered == values(records)
+    assert sum(len(one.record.readings) for one in publisher.take_acknowledged()) == 60
+    assert publisher.detail() == ""
+    assert publisher.close() == 0
+
+
+def test_what_cannot_be_kept_on_disk_is_told_at_the_end(
+    records: list[Record], tmp_path: Path
+) -> None:
+    spool = Spool(tmp_path, "run", limit=1_000)
+    publisher = Publisher("t", Silent, spool=spool, spool_after=0.0)
+    publisher.send(records)
+    publisher.poll(0)
+    assert publisher.congested
+    kept = spool.readings
+    assert 0 < kept < 60
+    assert publisher.pending_readings == 60
+    assert publisher.close() == 60 - kept
