@@ -7,44 +7,18 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
-from typing import Protocol
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from sensor_producer.allowance import Allowance
-from sensor_producer.records import Headers, Record
+from sensor_producer.client import Client
+from sensor_producer.records import Record
 from sensor_producer.spool import Place, Spool
 from sensor_shared.telemetry.logs import logger
 from sensor_shared.telemetry.metrics import PRODUCER_FAILED
 
 _PAUSE_S = 0.5
 """Before a refused record is tried again."""
-
-
-Report = Callable[[KafkaError | None, Message], None]
-
-
-class Client(Protocol):
-    """The part of confluent_kafka.Producer that is used."""
-
-    def produce(
-        self,
-        topic: str,
-        /,
-        *,
-        value: bytes,
-        key: bytes,
-        partition: int,
-        headers: Headers,
-        on_delivery: Report,
-    ) -> None:
-        """Queues a record; BufferError when the queue is full."""
-
-    def poll(self, timeout: float, /) -> int:
-        """Serves delivery reports; returns how many."""
-
-    def purge(self) -> None:
-        """Gives up what is queued; each record is reported as failed."""
 
 
 @dataclass(frozen=True, slots=True)
