@@ -171,6 +171,19 @@ async def test_rollups_say_what_the_readings_say_whatever_comes_when(
     await fleet.check()
 
 
+@pytest.mark.parametrize("millisecond", [0, 1, 59_000, 59_499, 59_500, 59_999])
+async def test_a_part_at_either_end_of_a_minute_is_not_left_out(
+    database: Database, fleet: Fleet, rollups: Rollups, millisecond: int
+) -> None:
+    """The engine rounds a part's bounds when it compares them with whole seconds."""
+    await fleet.store([fleet.row(now_ms())])
+    await rollups.tick()
+    minute = (now_ms() - 86_400_000) // 60_000 * 60_000
+    await fleet.store([fleet.row(minute + millisecond)])
+    await rollups.tick()
+    await fleet.check()
+
+
 async def test_redelivery_changes_nothing(
     database: Database, fleet: Fleet, rollups: Rollups
 ) -> None:
@@ -293,7 +306,7 @@ async def test_a_run_reads_the_parts_of_the_newest_minutes_and_not_the_history(
 async def test_hours_and_days_are_made_of_what_the_newest_minutes_touch_alone() -> None:
     noon = 1_800_000_000 // 86_400 * 86_400 + 12 * 3_600
     assert HOURS.remake([noon - 60, noon]).count(">=") == 1
-    assert f"toDateTime({noon - 3_600}, 'UTC') AND time < toDateTime({noon + 3_600}" in (
+    assert f"toDateTime64({noon - 3_600}, 3, 'UTC') AND time < toDateTime64({noon + 3_600}" in (
         HOURS.remake([noon - 60, noon])
     )
     assert DAYS.remake([noon, noon + 86_400 * 3]).count(">=") == 2

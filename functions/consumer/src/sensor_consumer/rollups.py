@@ -42,14 +42,14 @@ FROM numbers({count:UInt32})
 _LATE: Final = """
 SELECT toUnixTimestamp(minute) FROM rollup_marks FINAL
 WHERE done = 0 AND toUnixTimestamp(minute) >= {oldest:UInt32}
-  AND marked_at <= toDateTime({until:UInt32}, 'UTC')
+  AND marked_at <= toDateTime64({until:UInt32}, 3, 'UTC')
 GROUP BY minute ORDER BY minute DESC LIMIT {limit:UInt32}
 """
 _DONE: Final = """
 INSERT INTO rollup_marks (minute, id, marked_at, done)
 SELECT minute, id, marked_at, 1 FROM rollup_marks FINAL
 WHERE done = 0 AND toUnixTimestamp(minute) IN {minutes:Array(UInt32)}
-  AND marked_at <= toDateTime({until:UInt32}, 'UTC')
+  AND marked_at <= toDateTime64({until:UInt32}, 3, 'UTC')
 """
 _WAITING: Final = """
 SELECT uniqExact(minute) FROM rollup_marks FINAL

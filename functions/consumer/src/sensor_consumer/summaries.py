@@ -44,11 +44,18 @@ def stretches(moments: Collection[int], seconds: int) -> list[tuple[int, int]]:
 
 
 def condition(column: str, spans: Collection[tuple[int, int]]) -> str:
-    """Returns a condition that ClickHouse can compare with the bounds of each part."""
+    """Returns a condition that ClickHouse can compare with the bounds of each part.
+
+    With milliseconds, as raw rows have them: the engine rounds a bound of 59.520 s up when it
+    compares it with a whole second, and then leaves out a part that it should read.
+    """
     return " OR ".join(
-        f"({column} >= toDateTime({start}, 'UTC') AND {column} < toDateTime({end}, 'UTC'))"
-        for start, end in spans
+        f"({column} >= {_moment(start)} AND {column} < {_moment(end)})" for start, end in spans
     )
+
+
+def _moment(seconds: int) -> str:
+    return f"toDateTime64({seconds}, 3, 'UTC')"
 
 
 # The version is taken before the rows are read: now64 is fixed when a query is analysed. So of two
