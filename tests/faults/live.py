@@ -128,10 +128,19 @@ class LiveSystem(System):
             return None
         return sum(int(source["lag"]) + int(source["in_flight"]) for source in sources)
 
+    def stored(self) -> int:
+        """Number of readings that are stored."""
+        return int(self.query("SELECT count() AS n FROM readings FINAL")[0]["n"])
+
     def take_away_a_reading(self) -> str:
-        """Deletes one stored reading and returns it as JSON."""
+        """Deletes one stored reading and returns it as JSON.
+
+        None of the last three seconds, which a paused producer may not have written down yet.
+        """
         (row,) = self.query(
-            "SELECT * FROM readings WHERE timestamp < now() - INTERVAL 10 SECOND LIMIT 1"
+            "SELECT * FROM readings"
+            " WHERE timestamp < (SELECT max(timestamp) - INTERVAL 3 SECOND FROM readings)"
+            " ORDER BY timestamp DESC LIMIT 1"
         )
         self._execute(
             f"ALTER TABLE readings DELETE WHERE device_id = '{row['device_id']}'"
