@@ -20,7 +20,7 @@ class WindowSettings(Section):
     """Seconds that a region summary looks back."""
     trend_window: Annotated[int, Field(ge=2, le=120)] = 15
     """Minutes that a trend looks back."""
-    trend_interval: Positive = 60.0
+    trend_interval: Positive = 300.0
     """Seconds between two trend messages of a device whose directions stay the same."""
     trend_check: Positive = 30.0
     """Seconds between two judgements of a device's trends; a change is published at once."""
