@@ -135,12 +135,13 @@ class LiveSystem(System):
     def take_away_a_reading(self) -> str:
         """Deletes one stored reading and returns it as JSON.
 
-        None of the last three seconds, which a paused producer may not have written down yet.
+        One of a minute that is over, if there is one: a paused producer may not have written
+        down the last second of the present one.
         """
         (row,) = self.query(
             "SELECT * FROM readings"
-            " WHERE timestamp < (SELECT max(timestamp) - INTERVAL 3 SECOND FROM readings)"
-            " ORDER BY timestamp DESC LIMIT 1"
+            " ORDER BY timestamp < (SELECT toStartOfMinute(max(timestamp)) FROM readings) DESC,"
+            " timestamp DESC LIMIT 1"
         )
         self._execute(
             f"ALTER TABLE readings DELETE WHERE device_id = '{row['device_id']}'"

@@ -15,7 +15,7 @@ from redis.exceptions import RedisError
 from sensor_shared.adapters.database import DatabaseAwayError
 from sensor_shared.telemetry.logs import logger
 
-PROBE: Final = "SELECT 1 FROM readings, rejects, devices LIMIT 0"
+PROBE: Final = "SELECT 1 FROM readings, rejects, devices, rollup_marks LIMIT 0"
 INTERVAL_SECONDS: Final = 1.0
 FRESH_SECONDS: Final = 5.0
 

@@ -20,7 +20,7 @@ _TOTAL = "SELECT count() FROM devices FINAL"
 # Bounded to what is cheap: a page of devices over the last hour, not over 90 days.
 _SEEN = """
 SELECT device_id, max(timestamp) FROM readings
-WHERE device_id IN {devices:Array(String)} AND timestamp > now() - INTERVAL 1 HOUR
+WHERE device_id IN {devices:Array(String)} AND timestamp > now64(3) - INTERVAL 1 HOUR
 GROUP BY device_id
 """
 
