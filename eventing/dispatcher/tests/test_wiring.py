@@ -48,7 +48,11 @@ def test_the_projects_wiring_is_the_flow_of_the_architecture() -> None:
         (["sensor-data"], "analytics-consumer-group", "analytics"),
         (["sensor-alerts"], "alerts-consumer-group", "alerts"),
     ]
-    assert [s.spec.sink.ref.name for s in wiring.ping_sources] == ["alerts", "analytics"]
+    assert [s.spec.sink.ref.name for s in wiring.ping_sources] == [
+        "alerts",
+        "analytics",
+        "consumer",
+    ]
     assert wiring.kafka_sink("sensor-dead-letters").spec.topic == "sensor-dead-letters"
     assert wiring.services == {"consumer", "analytics", "alerts"}
 

@@ -257,6 +257,7 @@ def settings(lines: Lines, alert_server: AlertServer) -> ConsumerSettings:
             "kafka": {"brokers": "127.0.0.1:9", "delivery_timeout": 0.5},
             "latest": {"timeout": 2, "pause": 0.05},
             "lag": {"enabled": False},
+            "store": {"rejects_interval": 0},
         }
     )
 

@@ -38,6 +38,9 @@ class Shelf:
     async def without_stored(self, deliveries: Sequence[Delivery]) -> list[Delivery]:
         return list(deliveries)[:0]
 
+    async def keep(self, deliveries: Sequence[Delivery]) -> None:
+        raise AssertionError(f"nothing to keep of {len(deliveries)}")
+
 
 def batch(*ages: float) -> pa.RecordBatch:
     """Returns a reading for each age, in seconds before NOW."""

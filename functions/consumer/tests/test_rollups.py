@@ -295,7 +295,9 @@ async def test_a_run_reads_the_parts_of_the_newest_minutes_and_not_the_history(
     await fleet.store([fleet.row(now - i, 0) for i in range(100)])
     plan = await database.rows(
         "EXPLAIN ESTIMATE SELECT"
-        + MINUTES.remake([now // 1_000 - 60, now // 1_000]).partition("SELECT")[2]
+        + MINUTES.remake([now // 1_000 - 60, now // 1_000]).partition("SELECT")[2],
+        after="",
+        to="~",
     )
     (rows,) = [row[3] for row in plan if row[1] == "readings"]
     assert rows == 100
@@ -310,3 +312,35 @@ async def test_hours_and_days_are_made_of_what_the_newest_minutes_touch_alone() 
         HOURS.remake([noon - 60, noon])
     )
     assert DAYS.remake([noon, noon + 86_400 * 3]).count(">=") == 2
+
+
+async def test_a_run_takes_the_devices_in_slices_and_leaves_none_out(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sensor_consumer.rollups.SLICE_DEVICES", 2)
+    now = now_ms()
+    devices = [f"device-{number}" for number in range(7)]
+    place = {"device_type": "x", "region": "", "updated_at": datetime.now(UTC)}
+    await database.insert_many("devices", [{"device_id": id_, **place} for id_ in devices[1:6]])
+    rows = [
+        {
+            "device_id": id_,
+            "timestamp": datetime.fromtimestamp(now / 1_000, UTC),
+            "status": "active",
+        }
+        for id_ in devices
+    ]
+    await database.insert_many("readings", rows)
+    asked: list[tuple[str, str]] = []
+    ask = database.rows
+
+    async def rows_of(sql: str, **parameters: Any) -> list[tuple[Any, ...]]:
+        if "readings_minute" in sql.partition("SELECT")[0]:
+            asked.append((parameters["after"], parameters["to"]))
+        return await ask(sql, **parameters)
+
+    monkeypatch.setattr(database, "rows", rows_of)
+    await Rollups(database, late_minutes=1).tick()
+    assert asked == [("", "device-2"), ("device-2", "device-4"), ("device-4", "~")]
+    found = await ask("SELECT device_id, sum(readings) FROM readings_minute FINAL GROUP BY 1")
+    assert sorted(found) == [(id_, 1) for id_ in devices]

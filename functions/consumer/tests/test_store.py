@@ -18,6 +18,7 @@ from sensor_consumer.store import Store
 from sensor_shared.adapters.database import DatabaseAwayError
 from sensor_shared.contracts.errors import Retry
 from sensor_shared.contracts.events import READINGS_V1, REPLAYED, Event
+from sensor_shared.contracts.readings import Reject
 
 from .conftest import batch_of, now_ms, reading
 
@@ -44,6 +45,8 @@ class Writer:
     tokens: list[str] = field(default_factory=list)
     asked: list[list[str]] = field(default_factory=list)
     written: list[str] = field(default_factory=list)
+    kept: list[str] = field(default_factory=list)
+    keeping: list[Exception] = field(default_factory=list)
     began: asyncio.Event = field(default_factory=asyncio.Event)
     gate: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -53,6 +56,13 @@ class Writer:
             replace(item, batch=item.batch.slice(0, 0)) if item.event.id in self.there else item
             for item in deliveries
         ]
+
+    async def keep(self, deliveries: Sequence[Delivery]) -> None:
+        self.began.set()
+        await self.gate.wait()
+        if self.keeping:
+            raise self.keeping.pop(0)
+        self.kept += ids(deliveries)
 
     async def write(self, group: Sequence[Delivery], token: str) -> pa.RecordBatch:
         self.tried.append(ids(group))
@@ -92,7 +102,7 @@ class Bench:
 @asynccontextmanager
 async def bench(**settings: Any) -> AsyncIterator[Bench]:
     writer, memory = Writer(), Memory()
-    settings = {"linger_ms": 0, "inserts_per_second": 1_000} | settings
+    settings = {"linger_ms": 0, "inserts_per_second": 1_000, "concurrent_inserts": 1} | settings
     store = Store(writer, memory, Stages(), StoreSettings(**settings))
     store.start()
     writer.gate.set()
@@ -267,3 +277,22 @@ async def test_stopping_gives_back_what_was_not_stored() -> None:
         results = await asyncio.gather(*adding, return_exceptions=True)
         assert [type(result) for result in results] == [Retry, Retry]
         assert not b.store.running
+
+
+def rejecting(event_id: str) -> Delivery:
+    made = delivery(event_id)
+    return replace(made, rejects=[Reject(1, "no_measurement", "", "d", b"{}")])
+
+
+async def test_an_event_with_rejects_is_answered_when_these_are_stored_too() -> None:
+    async with bench() as b:
+        b.writer.keeping = [DatabaseAwayError("cut off")]
+        good, bad = b.store.add(delivery("good")), b.store.add(rejecting("bad"))
+        results = await asyncio.gather(good, bad, return_exceptions=True)
+        assert [type(result) for result in results] == [type(None), Retry]
+        assert b.writer.written == ["good", "bad"]
+        assert b.memory.published == [delivery("good").key]
+        await b.store.add(rejecting("bad"))
+        assert b.writer.asked == [["bad"]]  # its readings may be there
+        assert b.writer.kept == ["bad"]
+        assert b.memory.published == [delivery(name).key for name in ("good", "bad")]

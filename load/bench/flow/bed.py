@@ -20,7 +20,7 @@ from sensor_local.checkout import EVENTING, ROOT
 from sensor_local.drain import drained
 from sensor_local.figures import Scrape
 from sensor_local.folder import RunFolder
-from sensor_local.process import die_with_parent
+from sensor_local.process import before_exec
 from sensor_local.system import System
 
 _STOP_SECONDS = 40.0
@@ -133,7 +133,7 @@ class Bed:
                 env={**self._environ, **environment},
                 text=True,
                 start_new_session=True,
-                preexec_fn=die_with_parent(),  # noqa: PLW1509 - only the main thread starts any
+                preexec_fn=before_exec(),  # noqa: PLW1509 - only the main thread starts any
             )
         return self._own[name].stdout
 

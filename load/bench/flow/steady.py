@@ -26,6 +26,7 @@ PRODUCER = {
     "TWINUP_PRODUCER_PRODUCE_INTERVAL": "1s",
     # A reading that its device sends late on purpose is no slowness of the system.
     "TWINUP_FAULTS_LATE": "0",
+    "TWINUP_FAULTS_REPEATED": "0",
 }
 _STORED = "sensor_consumer_readings_stored_total"
 _REJECTED = "sensor_consumer_readings_rejected_total"

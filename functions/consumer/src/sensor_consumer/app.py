@@ -56,7 +56,14 @@ class Consumer:
         self._health = Health(self._database, self._redis)
         latest = settings.latest
         self._store = Store(
-            MarkedTables(Tables(self._database, KnownDevices()), LateMarks(self._database)),
+            MarkedTables(
+                Tables(
+                    self._database,
+                    KnownDevices(),
+                    rejects_interval=settings.store.rejects_interval,
+                ),
+                LateMarks(self._database),
+            ),
             Cache(
                 LatestReadings(self._redis, ttl_seconds=latest.ttl_seconds),
                 SharedKeys(self._redis, seconds=settings.store.remember_seconds),

@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 
 from sensor_consumer.delivery import Delivery
+from sensor_consumer.ports import Writer
 from sensor_shared.telemetry import metrics
 
 LATE_AFTER_SECONDS: Final = 30
@@ -74,20 +75,10 @@ class LateMarks:
         self._sent.update(dict.fromkeys(late, sent))
 
 
-class Tables(Protocol):
-    """What is marked: `tables.Tables`."""
-
-    async def write(self, group: Sequence[Delivery], token: str) -> pa.RecordBatch:
-        """Stores a group; returns its readings, joined."""
-
-    async def without_stored(self, deliveries: Sequence[Delivery]) -> list[Delivery]:
-        """Returns the deliveries without the rows that are stored."""
-
-
 class MarkedTables:
     """Tables whose late readings are marked before their events are answered."""
 
-    def __init__(self, tables: Tables, marks: LateMarks):
+    def __init__(self, tables: Writer, marks: LateMarks):
         self._tables = tables
         self._marks = marks
 
@@ -106,6 +97,10 @@ class MarkedTables:
         for delivery in deliveries:
             await self._marks.write(delivery.batch)
         return rest
+
+    async def keep(self, deliveries: Sequence[Delivery]) -> None:
+        """Stores rejects. Raises what storing raises."""
+        await self._tables.keep(deliveries)
 
 
 def _minutes_before(batch: pa.RecordBatch, moment: float) -> list[int]:

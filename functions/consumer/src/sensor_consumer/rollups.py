@@ -4,6 +4,7 @@ import asyncio
 import json
 import time
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any, Final, Protocol
 
 from clickhouse_connect.driver.exceptions import ClickHouseError
@@ -19,6 +20,11 @@ from sensor_shared.telemetry.logs import logger
 
 HOLD_SECONDS: Final = 3 * COVERS_SECONDS
 """How old a mark must be: all that it speaks for was stored long before."""
+SLICE_DEVICES: Final = 1_000
+"""Of one statement: what comes in meanwhile must not wait for a core for long."""
+_MOST_SLICES: Final = 20
+_BREATH_SECONDS: Final = 0.05
+_ABOVE_ALL_IDS: Final = "~"
 _SKEW_SECONDS: Final = 30
 """By how much the clocks of consumer and server may differ."""
 _OPEN_SECONDS: Final = 150
@@ -54,6 +60,13 @@ WHERE done = 0 AND toUnixTimestamp(minute) IN {minutes:Array(UInt32)}
 _WAITING: Final = """
 SELECT uniqExact(minute) FROM rollup_marks FINAL
 WHERE done = 0 AND toUnixTimestamp(minute) >= {oldest:UInt32}
+"""
+# The last device of each slice but the last: slices of `size` devices, or else `most` of them.
+_EDGES: Final = """
+WITH (SELECT uniqExact(device_id) FROM devices) AS known
+SELECT device_id FROM (SELECT DISTINCT device_id FROM devices ORDER BY device_id)
+WHERE (rowNumberInAllBlocks() + 1) % greatest({size:UInt32}, intDiv(known, {most:UInt32}) + 1) = 0
+SETTINGS max_threads = 1
 """
 _FINISHED: Final = "INSERT INTO rollup_runs (begun_at) SELECT toDateTime({begun:UInt32}, 'UTC')"
 
@@ -151,8 +164,13 @@ class Rollups:
         metrics.ROLLUP_WAITING.set(waiting)
 
     async def _remake(self, minutes: Sequence[int], kind: str) -> None:
+        rows = await self._database.rows(_EDGES, size=SLICE_DEVICES, most=_MOST_SLICES)
+        edges = ["", *(device for (device,) in rows), _ABOVE_ALL_IDS]
         for level in LEVELS:
-            await self._database.rows(level.remake(minutes))
+            statement = level.remake(minutes)
+            for after, to in pairwise(edges):
+                await self._database.rows(statement, after=after, to=to)
+                await asyncio.sleep(_BREATH_SECONDS)
         metrics.ROLLUP_MINUTES.labels(kind).inc(len(minutes))
 
 

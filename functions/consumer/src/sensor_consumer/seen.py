@@ -109,6 +109,8 @@ class SharedKeys:
     def stored(self, pipe: Pipeline, keys: Iterable[str]) -> None:
         """Adds to a pipeline the commands that remember events as stored."""
         members = [_member(key) for key in keys]
+        if not members:
+            return
         name = self._stored(int(self._clock()) // self._seconds)
         pipe.sadd(name, *members)
         pipe.expire(name, 2 * self._seconds)

@@ -19,10 +19,14 @@ Count = Annotated[int, Field(gt=0)]
 class StoreSettings(Section):
     """Section STORE: how events are joined into inserts."""
 
-    linger_ms: Annotated[float, Field(ge=0, le=1_000)] = 3.0
+    linger_ms: Annotated[float, Field(ge=0, le=1_000)] = 1.0
     """How long the first event waits for company, milliseconds."""
-    inserts_per_second: Annotated[float, Field(gt=0, le=1_000)] = 40.0
+    inserts_per_second: Annotated[float, Field(gt=0, le=1_000)] = 60.0
     """At most so many inserts into `readings` by this process."""
+    concurrent_inserts: Count = 3
+    """Groups that are stored at the same time, so that a slow insert does not hold up the next."""
+    rejects_interval: Annotated[float, Field(ge=0, le=10)] = 0.5
+    """Seconds between two inserts of rejects; their events are answered when they are stored."""
     max_rows: Count = 50_000
     """Of one insert; it may be more by the last event's."""
     max_waiting_rows: Count = 500_000

@@ -38,6 +38,9 @@ class Stages:
         metrics.observe_all(metrics.STORED_LATENCY, _latencies(self._now_ms() - moments))
         metrics.READINGS_STORED.inc(batch.num_rows)
         metrics.INSERT_ROWS.observe(batch.num_rows)
+
+    def kept(self, group: Sequence[Delivery]) -> None:
+        """Counts the rejects that ClickHouse has acknowledged."""
         reasons = Counter(reject.reason for delivery in group for reject in delivery.rejects)
         for reason, count in reasons.items():
             metrics.READINGS_REJECTED.labels(reason).inc(count)

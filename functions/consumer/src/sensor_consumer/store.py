@@ -1,21 +1,21 @@
 """Group commit: the events in flight become one insert, and each is told when its rows are there.
 
 An insert costs the engine 5 to 9 ms of CPU whether it holds 60 rows or 1,000, so their number
-per second is bounded, not their size. One insert is under way at a time; what arrives meanwhile
-is the next group.
+per second is bounded, not their size. What arrives while a group waits for its turn joins it. A few
+inserts may be under way at the same time, so that a slow one does not hold up the next.
 """
 
 import asyncio
 import contextlib
 import time
 import uuid
-from collections.abc import Callable, Mapping, Sequence
-from typing import Protocol
+from collections.abc import Callable, Mapping
 
 import pyarrow as pa
 from clickhouse_connect.driver.exceptions import ClickHouseError
 
 from sensor_consumer.delivery import Delivery
+from sensor_consumer.ports import Memory, Writer
 from sensor_consumer.rows import token
 from sensor_consumer.seen import Past, RecentKeys
 from sensor_consumer.settings import StoreSettings
@@ -26,26 +26,6 @@ from sensor_shared.telemetry import metrics
 from sensor_shared.telemetry.logs import logger
 
 _RETRY_PAUSE_SECONDS = 0.1
-
-
-class Writer(Protocol):
-    """What stores a group: `tables.Tables`."""
-
-    async def write(self, group: Sequence[Delivery], token: str) -> pa.RecordBatch:
-        """Stores a group; returns its readings, joined."""
-
-    async def without_stored(self, deliveries: Sequence[Delivery]) -> list[Delivery]:
-        """Returns the deliveries without the rows that are stored."""
-
-
-class Memory(Protocol):
-    """What knows events and shows their readings, as far as it can: `cache.Cache`."""
-
-    async def begin(self, keys: Sequence[str]) -> Mapping[str, Past]:
-        """Notes events that are going to be stored; returns what it knows of their past."""
-
-    async def publish(self, batch: pa.RecordBatch, keys: Sequence[str]) -> bool:
-        """Shows readings and remembers their events."""
 
 
 class Store:
@@ -72,6 +52,8 @@ class Store:
         self._rows = 0
         self._arrived = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
+        self._slots = asyncio.Semaphore(settings.concurrent_inserts)
+        self._storing: set[asyncio.Task[None]] = set()
         self._publishing: set[asyncio.Task[None]] = set()
         self._log = logger(part="store")
 
@@ -90,6 +72,10 @@ class Store:
             self._task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._task
+        for task in self._storing:
+            task.cancel()
+        if self._storing:
+            await asyncio.wait(self._storing)
         if self._publishing:
             await asyncio.wait(self._publishing)
         for delivery in self._waiting:
@@ -129,8 +115,15 @@ class Store:
         while True:
             await self._arrived.wait()
             await asyncio.sleep(max(linger, started + interval - self._clock()))
+            await self._slots.acquire()
             started = self._clock()
-            await self._store(self._take())
+            task = asyncio.create_task(self._store(self._take()))
+            self._storing.add(task)
+            task.add_done_callback(self._stored)
+
+    def _stored(self, task: asyncio.Task[None]) -> None:
+        self._storing.discard(task)
+        self._slots.release()
 
     def _take(self) -> list[Delivery]:
         rows = count = 0
@@ -179,32 +172,27 @@ class Store:
         if not group:
             return
         try:
-            await self._try(new, doubtful)
+            rejecting = await self._try(new, doubtful)
         except DatabaseAwayError as error:
-            self._log.warning("ClickHouse away", events=len(group), error=str(error)[:300])
-            self._doubtful.add(delivery.key for delivery in group)
-            for delivery in group:
-                self._settle(delivery, Retry("ClickHouse is away", after=1))
+            self._give_back(group, error)
         except ClickHouseError as error:
-            self._log.error("ClickHouse refused", events=len(group), error=str(error)[:300])
-            self._doubtful.add(delivery.key for delivery in group)
             if len(group) == 1:
-                self._settle(group[0], Retry(f"ClickHouse refused: {str(error)[:200]}"))
+                self._give_back(group, error)
             else:
+                self._log.error("ClickHouse refused", events=len(group), error=str(error)[:300])
                 # What is wrong with one event must not hold up the others. One of the tables
                 # may have taken its rows of the group: all are doubtful now.
                 for delivery in group:
                     await self._write([], [delivery])
         else:
-            keys = [delivery.key for delivery in group]
-            self._recent.add(keys)
-            self._doubtful.discard(keys)
-            task = asyncio.create_task(self._publish(group))
+            task = asyncio.create_task(self._publish(group, rejecting))
             self._publishing.add(task)
             task.add_done_callback(self._publishing.discard)
 
-    async def _try(self, new: list[Delivery], doubtful: list[Delivery]) -> None:
-        """Stores what is not stored yet; after a failure nobody knows what that is.
+    async def _try(self, new: list[Delivery], doubtful: list[Delivery]) -> list[Delivery]:
+        """Stores the readings that are not stored yet; after a failure nobody knows which.
+
+        Returns the deliveries with rejects that are not stored yet.
 
         The token is that of the whole group in each attempt, should an attempt that was given up
         reach ClickHouse all the same.
@@ -218,7 +206,7 @@ class Store:
             try:
                 rest = await self._writer.without_stored(doubtful) if doubtful else []
                 metrics.EVENTS_REPEATED.inc(sum(not delivery.rows for delivery in rest))
-                group = new + [delivery for delivery in rest if delivery.rows]
+                group = [delivery for delivery in new + rest if delivery.batch.num_rows]
                 if group:
                     self._stages.stored(group, await self._writer.write(group, of_group))
             except DatabaseAwayError as error:
@@ -228,20 +216,59 @@ class Store:
                 new, doubtful = [], new + doubtful
                 await asyncio.sleep(_RETRY_PAUSE_SECONDS * 2**attempt)
             else:
-                return
+                return [delivery for delivery in new + rest if delivery.rejects]
+        raise AssertionError("the last attempt returns or raises")
 
-    async def _publish(self, group: list[Delivery]) -> None:
+    async def _publish(self, group: list[Delivery], rejecting: list[Delivery]) -> None:
         """Beside the next insert: a slow Redis holds up answers for its timeout, never inserts.
 
-        Shows also what was stored before: nobody knows whether it has been shown.
+        Shows also what was stored before: nobody knows whether it has been shown. Events with
+        rejects are answered when these are stored too, which is done seldom for many of them.
         """
+        waiting = {delivery.key for delivery in rejecting}
+        done = [delivery for delivery in group if delivery.key not in waiting]
         batch = pa.concat_batches([delivery.batch for delivery in group])
         try:
-            if await self._memory.publish(batch, [delivery.key for delivery in group]):
+            self._done(done)
+            if await self._memory.publish(batch, [delivery.key for delivery in done]):
                 self._stages.visible(batch)
         finally:
-            for delivery in group:
+            for delivery in done:
                 self._settle(delivery)
+        if rejecting:
+            await self._keep(rejecting, batch.slice(0, 0))
+
+    async def _keep(self, rejecting: list[Delivery], nothing: pa.RecordBatch) -> None:
+        try:
+            await self._writer.keep(rejecting)
+        except (DatabaseAwayError, ClickHouseError) as error:
+            self._give_back(rejecting, error)
+        else:
+            self._stages.kept(rejecting)
+            self._done(rejecting)
+            await self._memory.publish(nothing, [delivery.key for delivery in rejecting])
+            for delivery in rejecting:
+                self._settle(delivery)
+        finally:
+            for delivery in rejecting:
+                self._settle(delivery, Retry("storing was interrupted"))
+
+    def _done(self, group: list[Delivery]) -> None:
+        keys = [delivery.key for delivery in group]
+        self._recent.add(keys)
+        self._doubtful.discard(keys)
+
+    def _give_back(self, group: list[Delivery], error: Exception) -> None:
+        """Answers that the events must come again; what of them is stored is looked up then."""
+        self._doubtful.add(delivery.key for delivery in group)
+        if isinstance(error, DatabaseAwayError):
+            self._log.warning("ClickHouse away", events=len(group), error=str(error)[:300])
+            answer = Retry("ClickHouse is away", after=1)
+        else:
+            self._log.error("ClickHouse refused", events=len(group), error=str(error)[:300])
+            answer = Retry(f"ClickHouse refused: {str(error)[:200]}")
+        for delivery in group:
+            self._settle(delivery, answer)
 
     def _settle(self, delivery: Delivery, error: Exception | None = None) -> None:
         future = self._futures.pop(delivery.key, None)

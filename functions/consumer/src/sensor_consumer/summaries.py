@@ -6,6 +6,7 @@ from typing import Final
 
 from sensor_shared.contracts.readings import METRICS
 
+_DEVICES: Final = "device_id > {after:String} AND device_id <= {to:String}"
 MINUTE: Final = 60
 HOUR: Final = 3_600
 DAY: Final = 86_400
@@ -28,8 +29,12 @@ class Level:
     statement: str
 
     def remake(self, moments: Collection[int]) -> str:
-        """Returns the statement for the rows that these moments, epoch seconds, fall into."""
-        return self.statement % condition(self.time, stretches(moments, self.seconds))
+        """Returns the statement for the rows that these moments, epoch seconds, fall into.
+
+        Its parameters `after` and `to` say of which devices: ids above the one, up to the other.
+        """
+        periods = condition(self.time, stretches(moments, self.seconds))
+        return self.statement % f"({periods}) AND {_DEVICES}"
 
 
 def stretches(moments: Collection[int], seconds: int) -> list[tuple[int, int]]:

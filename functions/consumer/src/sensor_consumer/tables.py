@@ -11,6 +11,7 @@ from sensor_consumer import rows, stored
 from sensor_consumer.delivery import Delivery
 from sensor_consumer.devices import KnownDevices
 from sensor_consumer.stored import Queries
+from sensor_shared.adapters.group_commit import GroupCommit
 from sensor_shared.telemetry import metrics
 
 
@@ -26,13 +27,19 @@ class TablesDatabase(Queries, Protocol):
 class Tables:
     """The consumer's three tables.
 
+    An insert of rejects costs as much as one of readings, and a few devices that fail would double
+    the number of inserts. So rejects are written seldom, many together.
+
     Each insert of a group carries the token of the group, so that the same group again, after
     an answer that was lost, adds nothing to those tables that have it.
     """
 
-    def __init__(self, database: TablesDatabase, devices: KnownDevices):
+    def __init__(self, database: TablesDatabase, devices: KnownDevices, *, rejects_interval: float):
         self._database = database
         self._devices = devices
+        self._rejects_interval = rejects_interval
+        self._next_rejects = 0.0
+        self._keep = GroupCommit(self._insert_rejects)
 
     async def without_stored(self, deliveries: Sequence[Delivery]) -> list[Delivery]:
         """Returns the deliveries without the rows that ClickHouse has already.
@@ -43,10 +50,10 @@ class Tables:
         return await stored.without_stored(self._database, deliveries)
 
     async def write(self, group: Sequence[Delivery], token: str) -> pa.RecordBatch:
-        """Stores a group; returns its readings, joined, when ClickHouse has all of it.
+        """Stores the readings of a group; returns them, joined, when ClickHouse has them all.
 
         Args:
-            group: at least one delivery.
+            group: at least one delivery, each with readings.
             token: of the events for which this insert was made; when some of their rows were
                 left out because they are stored, it stays the same.
 
@@ -56,11 +63,7 @@ class Tables:
         """
         batch = pa.concat_batches([delivery.batch for delivery in group])
         changed = self._devices.changed(batch)
-        blocks = []
-        if batch.num_rows:
-            blocks.append(rows.readings(batch))
-        if any(delivery.rejects for delivery in group):
-            blocks.append(rows.rejects(group))
+        blocks = [rows.readings(batch)]
         if changed.num_rows:
             blocks.append(rows.devices(changed))
         results = await asyncio.gather(
@@ -71,6 +74,21 @@ class Tables:
                 raise result
         self._devices.remember(changed)
         return batch
+
+    async def keep(self, deliveries: Sequence[Delivery]) -> None:
+        """Stores the rejects of deliveries, together with those of others.
+
+        Raises:
+            DatabaseAwayError, ClickHouseError: as `write`.
+        """
+        await asyncio.gather(*(self._keep(delivery) for delivery in deliveries))
+
+    async def _insert_rejects(self, deliveries: Sequence[Delivery]) -> list[None]:
+        await asyncio.sleep(self._next_rejects - time.monotonic())
+        self._next_rejects = time.monotonic() + self._rejects_interval
+        block = rows.rejects(deliveries)
+        await self._insert(block, rows.token([delivery.key for delivery in deliveries]))
+        return [None] * len(deliveries)
 
     async def _insert(self, block: rows.Block, token: str) -> None:
         started = time.perf_counter()

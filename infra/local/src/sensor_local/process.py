@@ -37,6 +37,7 @@ class Process:
         prepare: makes the files that it needs; called before each start.
         start_seconds: it must be ready by then.
         stop_seconds: it is killed when SIGTERM has not ended it by then.
+        nice: how far it gives way to the others when cores are short, 0 to 19.
     """
 
     name: str
@@ -50,6 +51,7 @@ class Process:
     prepare: Callable[[], object] | None = None
     start_seconds: float = 60.0
     stop_seconds: float = 15.0
+    nice: int = 0
 
     def environ(self, shared: Mapping[str, str]) -> dict[str, str]:
         """Returns what it gets: what all get, then its own, then what is set for it alone.
@@ -65,23 +67,29 @@ class Process:
         return {**shared, **self.environment, **alone}
 
 
-def die_with_parent() -> Callable[[], None]:
-    """Returns what a child must call before exec so that it is killed when its parent ends.
+def before_exec(nice: int = 0) -> Callable[[], None]:
+    """Returns what a child must call before exec: it gives way, and is killed when its parent ends.
 
     On Linux the kernel does it, even after kill -9 of the parent; elsewhere `Leftovers` alone
     has to. The parent is the thread that starts the child, so that must be the main thread.
     """
     if sys.platform != "linux":
-        return lambda: None
+        return lambda: _give_way(nice)
     libc = ctypes.CDLL(None, use_errno=True)
     parent = os.getpid()
 
     def ask_kernel() -> None:
+        _give_way(nice)
         libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() != parent:  # it ended in the meantime
             os._exit(1)
 
     return ask_kernel
+
+
+def _give_way(nice: int) -> None:
+    if nice:
+        os.nice(nice)
 
 
 @dataclass(frozen=True)

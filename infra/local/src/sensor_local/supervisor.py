@@ -15,7 +15,7 @@ from enum import StrEnum
 from sensor_local.checkout import ROOT
 from sensor_local.failure import StartError
 from sensor_local.folder import RunFolder
-from sensor_local.process import Process, Started, die_with_parent, tail
+from sensor_local.process import Process, Started, before_exec, tail
 
 _POLL_SECONDS = 0.05
 _FIRST_PAUSE_SECONDS = 0.5
@@ -152,7 +152,7 @@ class Supervisor:
             stderr=asyncio.subprocess.STDOUT,
             env={**self._environ, **environment},
             start_new_session=True,
-            preexec_fn=die_with_parent(),
+            preexec_fn=before_exec(),
         )
         self._helper = process
         written, _ = await process.communicate()
@@ -211,7 +211,7 @@ class Supervisor:
                 env=process.environ(self._environ),
                 # A group of its own: a Ctrl-C in the terminal is ours to pass on, in order.
                 start_new_session=True,
-                preexec_fn=die_with_parent(),
+                preexec_fn=before_exec(process.nice),
             )
         child.handle = handle
         child.started = Started.of(handle.pid)

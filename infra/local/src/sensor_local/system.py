@@ -27,6 +27,9 @@ _HTTP_FUNCTIONS: Mapping[str, str] = {
 }
 """Port's name of each function."""
 
+_NICE: Mapping[str, int] = {"analytics": 10}
+"""A trend may wait for a core; a reading on its way to the store may not."""
+
 _PORTS: Mapping[str, tuple[str, ...]] = {
     **PARTS_PORTS,
     **{name: (port,) for name, port in _HTTP_FUNCTIONS.items()},
@@ -184,6 +187,7 @@ class System:
                 after=("migrations", "redis", "mqtt", "mail"),
                 port=self.port[port],
                 url=f"http://127.0.0.1:{self.port[port]}",
+                nice=_NICE.get(name, 0),
             )
             for name, port in _HTTP_FUNCTIONS.items()
         ]

@@ -46,7 +46,7 @@ class ProducerSettings(Section):
     first_device: Annotated[int, Field(ge=0, le=10_000_000)] = 0
     produce_interval: Annotated[Duration, Field(ge=0.001, le=86_400)] = 1.0
     batch_size: Annotated[int, Field(ge=1, le=50_000)] = 1_000
-    collect: Annotated[Duration, Field(ge=0.001, le=10)] = 0.02
+    collect: Annotated[Duration, Field(ge=0.001, le=10)] = 0.025
     format: Form = Form.ARROW
     seed: Annotated[int, Field(ge=0)] = 42
     linger: Annotated[Duration, Field(ge=0, le=0.005)] = 0.0

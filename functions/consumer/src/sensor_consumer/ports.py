@@ -1,0 +1,32 @@
+"""What the store needs of those that do its work."""
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+import pyarrow as pa
+
+from sensor_consumer.delivery import Delivery
+from sensor_consumer.seen import Past
+
+
+class Writer(Protocol):
+    """What stores a group: `tables.Tables`."""
+
+    async def write(self, group: Sequence[Delivery], token: str) -> pa.RecordBatch:
+        """Stores a group; returns its readings, joined."""
+
+    async def without_stored(self, deliveries: Sequence[Delivery]) -> list[Delivery]:
+        """Returns the deliveries without the rows that are stored."""
+
+    async def keep(self, deliveries: Sequence[Delivery]) -> None:
+        """Stores the rejects of deliveries; takes its time."""
+
+
+class Memory(Protocol):
+    """What knows events and shows their readings, as far as it can: `cache.Cache`."""
+
+    async def begin(self, keys: Sequence[str]) -> Mapping[str, Past]:
+        """Notes events that are going to be stored; returns what it knows of their past."""
+
+    async def publish(self, batch: pa.RecordBatch, keys: Sequence[str]) -> bool:
+        """Shows readings and remembers their events."""
