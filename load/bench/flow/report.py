@@ -74,8 +74,8 @@ PASS_MARKS = (
 
 REMARKS = (
     """Steady: 10,000 devices, one reading a second each, the producer's usual faults except
-lateness: a reading that its device sends late on purpose is no slowness of the system. The
-faults that are left take up to 1 % of 10,000 readings/s.""",
+lateness and repetition: a reading that its device sends late, or once more, on purpose is no
+slowness of the system. The faults that are left take up to 1 % of 10,000 readings/s.""",
     """Stored and in Redis: of all readings of the window, from the consumer's histograms,
 interpolated within their buckets. By REST: single readings asked for every 4 ms, so up to that
 much too high.""",
@@ -83,8 +83,9 @@ much too high.""",
     """Max: parts, dispatcher, consumer and alerts run, and a load generator on the same machine,
 whose CPU is shown. Held: over the window the backlog of readings grows by less than 1 % of the
 rate and is never more than one second's. Each row is counted.""",
-    """Ratio: dispatcher, consumer and Redis to the plain process, which makes its inserts as often
-as the consumer may; same readings, same rate, one after the other.""",
+    """Ratio: dispatcher, consumer, Redis and ClickHouse to the plain process and ClickHouse; the
+plain process makes its inserts as often as the consumer may; same readings, same rate, one after
+the other.""",
 )
 
 

@@ -24,7 +24,7 @@ WITHOUT_PRODUCER = (
 PRODUCER = {
     "TWINUP_PRODUCER_DEVICE_COUNT": "10000",
     "TWINUP_PRODUCER_PRODUCE_INTERVAL": "1s",
-    # A reading that its device sends late on purpose is no slowness of the system.
+    # A reading that its device sends late, or once more, on purpose is no slowness of the system.
     "TWINUP_FAULTS_LATE": "0",
     "TWINUP_FAULTS_REPEATED": "0",
 }

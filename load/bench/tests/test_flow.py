@@ -93,9 +93,9 @@ def test_the_ratio_is_that_of_cpu_per_reading() -> None:
     )
     assert ratios == pytest.approx(
         {
-            "cpu_per_million_readings": 2.0,
-            "without_redis": 4 / 3,
-            "with_clickhouse": 1.375,
+            "cpu_per_million_readings": 1.375,
+            "without_clickhouse": 2.0,
+            "without_clickhouse_and_redis": 4 / 3,
             "clickhouse_alone": 1.0,
         }
     )
