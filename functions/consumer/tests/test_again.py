@@ -50,6 +50,20 @@ async def test_a_consumer_that_died_before_it_could_note_what_it_stored_doubles_
     assert await raw(database) == (15, 5)
 
 
+async def test_a_device_whose_readings_alone_were_stored_is_told_when_they_come_again(
+    settings: ConsumerSettings, database: Database, device: str
+) -> None:
+    data, event_id = [reading(device)], new_id()
+    async with deployed(settings) as first:
+        assert (await first.send(data, event_id=event_id)).status_code == 202
+    await database.rows("TRUNCATE TABLE devices")
+    async with deployed(settings) as second:
+        answer = await second.send(data, event_id=event_id, replayed=True)
+        assert answer.status_code == 202
+    assert await database.rows("SELECT device_id FROM devices FINAL") == [(device,)]
+    assert await raw(database) == (1, 0)
+
+
 async def test_a_replayed_event_adds_only_what_is_missing_and_shows_it(
     consumer: Deployed, database: Database, latest: LatestReadings, device: str
 ) -> None:

@@ -113,7 +113,8 @@ class Content:
     records: list[Message]
 
 
-def read_topic(brokers: str, topic: str) -> Content:
+def read_topic(brokers: str, topic: str, *, once: bool = False) -> Content:
+    """Reads all that a topic holds; each event only once when that is asked for."""
     consumer = Consumer(
         {"bootstrap.servers": brokers, "group.id": new_id(), "enable.auto.commit": False}
     )
@@ -129,6 +130,9 @@ def read_topic(brokers: str, topic: str) -> Content:
             left -= 1
     consumer.close()
     assert left == 0
+    if once:
+        first = {headers_of(message)["ce_id"]: message for message in reversed(content.records)}
+        content.records[:] = first.values()
     for message in content.records:
         decoded = decode(event_of(message), now_ms=int(time.time() * 1000))
         times = np.asarray(decoded.batch.column("timestamp")).astype(np.int64)
@@ -376,7 +380,14 @@ def test_sigterm_without_kafka_says_how_much_is_not_acknowledged(
         "some readings", lambda: running.metric("sensor_producer_messages_produced_total") > 100
     )
     own_kafka.process.send_signal(signal.SIGSTOP)
-    wait_until("a queue", lambda: running.metric("sensor_producer_queue_records") > 20)
+    wait_until(
+        "a queue, in memory or on disk by now",
+        lambda: (
+            running.metric("sensor_producer_queue_records")
+            + running.metric("sensor_producer_spool_records")
+            > 20
+        ),
+    )
     assert running.end() == 1
     assert running.line("Kafka has not acknowledged everything that was sent")["readings"] > 20
     assert running.line("stopped")["unacknowledged"] > 20
@@ -431,6 +442,10 @@ def assert_ledger_equals_topic(ledger: Path, content: Content) -> None:
     """Every event came once, and the ledger has exactly what the topic has."""
     ids = [headers_of(message)["ce_id"] for message in content.records]
     assert len(set(ids)) == len(ids)
+    assert_ledger_equals(ledger, content)
+
+
+def assert_ledger_equals(ledger: Path, content: Content) -> None:
     account = read_ledger(ledger)
     assert account.totals().distinct == len(content.readings)
     assert account.totals().invalid == content.rejects
@@ -502,7 +517,8 @@ def test_a_killed_producers_spool_is_sent_by_the_next_one_and_enters_its_ledger(
     assert second.end() == 0
     assert spooling.files() == []
     content = read_topic(own_kafka.brokers, topic)
-    assert_ledger_equals_topic(tmp_path / "ledger", content)
+    # What Kafka had when the first producer died, and it did not live to hear, came once more.
+    assert_ledger_equals(tmp_path / "ledger", read_topic(own_kafka.brokers, topic, once=True))
     source = f"urn:twinup:producer:{run}"
     assert {headers_of(one)["ce_source"] for one in content.records} > {source}
     account = read_ledger(tmp_path / "ledger")
@@ -540,7 +556,7 @@ def test_a_full_spool_makes_the_fleet_wait_and_lose_nothing(
         "some readings", lambda: running.metric("sensor_producer_messages_produced_total") > 100
     )
     own_kafka.process.send_signal(signal.SIGSTOP)
-    wait_until("full", lambda: running.metric("sensor_producer_spool_full_total") == 1, 60)
+    wait_until("full", lambda: running.metric("sensor_producer_spool_full_total") >= 1, 60)
     wait_until("behind", lambda: running.metric("sensor_producer_behind_seconds") > 1)
     assert 500_000 < running.metric("sensor_producer_spool_bytes") <= 1_000_000
     assert "full, the fleet waits" in running.get("/health/readiness")[1]

@@ -1,7 +1,6 @@
 """Composition root: puts the parts together, opens them at start, closes them at stop."""
 
 import asyncio
-import contextlib
 import os
 from typing import Final
 
@@ -112,8 +111,7 @@ class Consumer:
         """Closes the clients."""
         for watch in self._watches:
             watch.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await watch
+        await asyncio.gather(*self._watches, return_exceptions=True)
         await self._store.stop()
         if self._service is not None:
             await self._service.close()

@@ -157,7 +157,7 @@ class Floodgate:
             share=round(self._share, 3),
             seconds=self._settings.window_seconds,
             reasons=dict(Counter(example["reason"] for example in self._examples)),
-            example=self._examples[-1],
+            example=self._examples[-1] if self._examples else None,
         )
 
     def _end(self) -> None:

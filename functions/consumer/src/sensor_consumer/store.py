@@ -146,8 +146,7 @@ class Store:
         except BaseException as error:
             if not isinstance(error, asyncio.CancelledError):
                 self._log.exception("storing failed")
-            for delivery in group:
-                self._settle(delivery, Retry("storing was interrupted"))
+            self._interrupted(group)
             if not isinstance(error, Exception):
                 raise
 
@@ -227,31 +226,44 @@ class Store:
         """
         waiting = {delivery.key for delivery in rejecting}
         done = [delivery for delivery in group if delivery.key not in waiting]
-        batch = pa.concat_batches([delivery.batch for delivery in group])
         try:
+            batch = pa.concat_batches([delivery.batch for delivery in group])
             self._done(done)
             if await self._memory.publish(batch, [delivery.key for delivery in done]):
                 self._stages.visible(batch)
-        finally:
             for delivery in done:
                 self._settle(delivery)
-        if rejecting:
-            await self._keep(rejecting, batch.slice(0, 0))
+            if rejecting:
+                await self._keep(rejecting, batch.slice(0, 0))
+        except Exception:
+            self._log.exception("answering failed")
+            raise
+        finally:
+            self._interrupted(group)  # whoever has no answer by now
 
     async def _keep(self, rejecting: list[Delivery], nothing: pa.RecordBatch) -> None:
         try:
             await self._writer.keep(rejecting)
         except (DatabaseAwayError, ClickHouseError) as error:
-            self._give_back(rejecting, error)
-        else:
-            self._stages.kept(rejecting)
-            self._done(rejecting)
-            await self._memory.publish(nothing, [delivery.key for delivery in rejecting])
+            if isinstance(error, DatabaseAwayError) or len(rejecting) == 1:
+                self._give_back(rejecting, error)
+                return
+            # What is wrong with one event must not hold up the others.
             for delivery in rejecting:
-                self._settle(delivery)
-        finally:
-            for delivery in rejecting:
-                self._settle(delivery, Retry("storing was interrupted"))
+                await self._keep([delivery], nothing)
+            return
+        self._stages.kept(rejecting)
+        self._done(rejecting)
+        await self._memory.publish(nothing, [delivery.key for delivery in rejecting])
+        for delivery in rejecting:
+            self._settle(delivery)
+
+    def _interrupted(self, group: list[Delivery]) -> None:
+        """Gives back those that have no answer; what of them is stored is looked up then."""
+        left = [delivery for delivery in group if delivery.key in self._futures]
+        self._doubtful.add(delivery.key for delivery in left)
+        for delivery in left:
+            self._settle(delivery, Retry("storing was interrupted"))
 
     def _done(self, group: list[Delivery]) -> None:
         keys = [delivery.key for delivery in group]

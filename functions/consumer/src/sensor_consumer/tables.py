@@ -47,7 +47,14 @@ class Tables:
         Raises:
             DatabaseAwayError, ClickHouseError: as `write`.
         """
-        return await stored.without_stored(self._database, deliveries)
+        rest = await stored.without_stored(self._database, deliveries)
+        # Whoever stored them may not have lived to tell of their devices.
+        changed = self._devices.changed(pa.concat_batches([item.batch for item in deliveries]))
+        if changed.num_rows:
+            token = rows.token([item.key for item in deliveries])
+            await self._insert(rows.devices(changed), token)
+            self._devices.remember(changed)
+        return rest
 
     async def write(self, group: Sequence[Delivery], token: str) -> pa.RecordBatch:
         """Stores the readings of a group; returns them, joined, when ClickHouse has them all.
@@ -78,10 +85,17 @@ class Tables:
     async def keep(self, deliveries: Sequence[Delivery]) -> None:
         """Stores the rejects of deliveries, together with those of others.
 
+        It may take twice the interval: one group waits while the one before it is written.
+
         Raises:
             DatabaseAwayError, ClickHouseError: as `write`.
         """
-        await asyncio.gather(*(self._keep(delivery) for delivery in deliveries))
+        results = await asyncio.gather(
+            *(self._keep(delivery) for delivery in deliveries), return_exceptions=True
+        )
+        for result in results:
+            if isinstance(result, BaseException):
+                raise result
 
     async def _insert_rejects(self, deliveries: Sequence[Delivery]) -> list[None]:
         await asyncio.sleep(self._next_rejects - time.monotonic())
