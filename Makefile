@@ -141,7 +141,8 @@ $(STAMP): requirements.lock pyproject.toml infra/local/kafka.lock
 	    "python3-venv); PYTHON=/path/to/python3 names one"; exit 1; }
 	@test -x $(PY) || { echo "making $(VENV)"; $(PYTHON) -m venv $(VENV); }
 	@echo "installing the packages of requirements.lock (about 1 GB the first time)"
-	@$(PY) -m pip install --disable-pip-version-check --require-hashes -r requirements.lock
+	@# The lock is complete. Left to resolve, pip before 23.3 takes a newer release for an extra (pip issue 9644).
+	@$(PY) -m pip install --disable-pip-version-check --no-deps --require-hashes -r requirements.lock
 	@$(PY) -m pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps -e .
 	@echo "fetching Kafka's jars"
 	@$(PY) -m sensor_local.jars
