@@ -520,10 +520,12 @@ def test_a_killed_producers_spool_is_sent_by_the_next_one_and_enters_its_ledger(
     # What Kafka had when the first producer died, and it did not live to hear, came once more.
     assert_ledger_equals(tmp_path / "ledger", read_topic(own_kafka.brokers, topic, once=True))
     source = f"urn:twinup:producer:{run}"
-    assert {headers_of(one)["ce_source"] for one in content.records} > {source}
+    sources = Counter(headers_of(one)["ce_source"] for one in content.records)
+    assert sources[source] >= spooled
+    assert len(sources) == 2
     account = read_ledger(tmp_path / "ledger")
     assert [one.ended_ms is None for one in account.runs] == [True, False]
-    assert account.totals().acknowledged > before.acknowledged + 3_000
+    assert account.totals().acknowledged > before.acknowledged
     numbers = {int(device[-6:]) for device, _ in content.readings}
     assert min(numbers) < 100 <= max(numbers) < 200
 
