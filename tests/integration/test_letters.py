@@ -29,10 +29,8 @@ from sensor_dispatcher.source import Route, Source
 from sensor_dispatcher.wiring import parse
 from sensor_local.letters import __main__ as letters
 from sensor_local.replay import __main__ as replay
-from sensor_shared.adapters.clickhouse import ClickHouseSettings
 from sensor_shared.adapters.database import Database
 from sensor_shared.contracts.events import JSON, READINGS_V1, Event, new_id, rfc3339, to_kafka
-from sensor_shared.testing import parts
 from sensor_shared.testing.parts import Lines
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(180)]
@@ -155,20 +153,6 @@ class World:
 @pytest.fixture
 def world(kafka_broker: str, tmp_path: Path) -> World:
     return World(kafka_broker, tmp_path)
-
-
-@pytest.fixture
-async def lines(redis_server: Any, clickhouse_server: Any, worker_id: str) -> AsyncIterator[Lines]:
-    async with parts.lines(redis_server, clickhouse_server, worker_id) as made:
-        yield made
-
-
-@pytest.fixture
-async def database(clickhouse_server: Any, lines: Lines) -> AsyncIterator[Database]:
-    section = {**lines.sections["clickhouse"], "port": clickhouse_server.port}
-    database = Database(ClickHouseSettings.model_validate(section))
-    yield database
-    await database.close()
 
 
 @pytest.fixture

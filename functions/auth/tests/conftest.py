@@ -18,7 +18,7 @@ from sensor_auth.settings import AuthSettings, PasswordSettings
 from sensor_shared.adapters.clickhouse import ClickHouseSettings
 from sensor_shared.adapters.database import Database
 from sensor_shared.contracts.access import Role
-from sensor_shared.testing import parts, rest
+from sensor_shared.testing import rest
 from sensor_shared.testing.parts import Lines
 
 ADMIN_PASSWORD = "the first admin's own"
@@ -46,12 +46,6 @@ def key_file(tmp_path: Path, key: Ed25519PrivateKey) -> Path:
     path = tmp_path / "signing-key.pem"
     path.write_bytes(pem(key))
     return path
-
-
-@pytest.fixture
-async def lines(redis_server: Any, clickhouse_server: Any, worker_id: str) -> AsyncIterator[Lines]:
-    async with parts.lines(redis_server, clickhouse_server, worker_id) as made:
-        yield made
 
 
 def settings_of(lines: Lines, key_file: Path, **policy: Any) -> AuthSettings:

@@ -23,15 +23,12 @@ from redis.asyncio import Redis
 
 from sensor_consumer.app import Consumer
 from sensor_consumer.settings import ConsumerSettings
-from sensor_shared.adapters.clickhouse import ClickHouseSettings
-from sensor_shared.adapters.database import Database
 from sensor_shared.adapters.latest import LatestReadings
 from sensor_shared.adapters.redis import RedisSettings
 from sensor_shared.adapters.redis import connect as connect_redis
 from sensor_shared.contracts.events import ARROW_STREAM, JSON, READINGS_V1, SENSOR_ALERTS, new_id
 from sensor_shared.contracts.readings import SCHEMA
 from sensor_shared.contracts.rules import load_rules
-from sensor_shared.testing import parts
 from sensor_shared.testing.parts import Lines
 from twinup.alert.v1 import alert_pb2, alert_pb2_grpc
 
@@ -139,27 +136,12 @@ async def alert_server() -> AsyncIterator[AlertServer]:
 
 
 @pytest.fixture
-async def lines(redis_server: Any, clickhouse_server: Any, worker_id: str) -> AsyncIterator[Lines]:
-    async with parts.lines(redis_server, clickhouse_server, worker_id) as made:
-        yield made
-
-
-@pytest.fixture
 async def redis(redis_server: Any, lines: Lines) -> AsyncIterator[Redis]:
     """Straight to this test's Redis database, whatever becomes of the line."""
     db = lines.sections["redis"]["db"]
     client = connect_redis(RedisSettings(host=redis_server.host, port=redis_server.port, db=db))
     yield client
     await client.aclose()
-
-
-@pytest.fixture
-async def database(clickhouse_server: Any, lines: Lines) -> AsyncIterator[Database]:
-    """Straight to this test's ClickHouse database, whatever becomes of the line."""
-    section = {**lines.sections["clickhouse"], "port": clickhouse_server.port}
-    database = Database(ClickHouseSettings.model_validate(section))
-    yield database
-    await database.close()
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from sensor_shared.adapters import clickhouse
 from sensor_shared.adapters.clickhouse import ClickHouseSettings
 from sensor_shared.adapters.jwks import key_set
 from sensor_shared.adapters.sessions import session_key
-from sensor_shared.testing import parts, rest
+from sensor_shared.testing import rest
 from sensor_shared.testing.parts import Lines
 from sensor_shared.testing.tokens import access_token
 
@@ -33,12 +33,6 @@ async def until(condition: Callable[[], bool], seconds: float = 20.0) -> None:
     async with asyncio.timeout(seconds):
         while not condition():  # noqa: ASYNC110
             await asyncio.sleep(0.02)
-
-
-@pytest.fixture
-async def lines(redis_server: Any, clickhouse_server: Any, worker_id: str) -> AsyncIterator[Lines]:
-    async with parts.lines(redis_server, clickhouse_server, worker_id) as made:
-        yield made
 
 
 @pytest.fixture

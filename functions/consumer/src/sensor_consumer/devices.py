@@ -6,8 +6,8 @@ import pyarrow as pa
 
 from sensor_shared.adapters.latest import newest_of_each
 
-_ABOUT = ("device_id", "region", "latitude", "longitude")
-_Facts = tuple[Any, ...]
+_PLACE = ("region", "latitude", "longitude")
+_Place = tuple[Any, ...]
 
 
 class KnownDevices:
@@ -19,29 +19,25 @@ class KnownDevices:
 
     def __init__(self, limit: int = 1_000_000):
         self._limit = limit
-        self._known: dict[str, _Facts] = {}
-        # The same facts once more, for a question that costs no Python code per reading.
-        self._told: set[_Facts] = set()
+        self._known: dict[str, _Place] = {}
 
     def changed(self, batch: pa.RecordBatch) -> pa.RecordBatch:
         """Returns the newest reading of each device that is new or has moved."""
         facts = _facts(batch)
-        if self._told.issuperset(facts):
+        # Nearly always nothing is new: asked without Python code for each reading.
+        known = self._known.items()
+        if known >= set(facts):
             return batch.slice(0, 0)
-        rows = [row for row, fact in enumerate(facts) if fact not in self._told]
+        rows = [row for row, fact in enumerate(facts) if fact not in known]
         return newest_of_each(batch if len(rows) == batch.num_rows else batch.take(pa.array(rows)))
 
     def remember(self, stored: pa.RecordBatch) -> None:
         """Is told what `changed` returned, once it is stored."""
         if len(self._known) + stored.num_rows > self._limit:
             self._known.clear()
-            self._told.clear()
-        for fact in _facts(stored):
-            # A device that moves back is told once more: the newest place counts.
-            self._told.discard(self._known.get(fact[0], ()))
-            self._known[fact[0]] = fact
-            self._told.add(fact)
+        self._known.update(_facts(stored))
 
 
-def _facts(batch: pa.RecordBatch) -> list[_Facts]:
-    return list(zip(*(batch.column(name).to_pylist() for name in _ABOUT), strict=True))
+def _facts(batch: pa.RecordBatch) -> list[tuple[str, _Place]]:
+    places = zip(*(batch.column(name).to_pylist() for name in _PLACE), strict=True)
+    return list(zip(batch.column("device_id").to_pylist(), places, strict=True))

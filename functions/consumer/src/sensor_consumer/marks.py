@@ -94,8 +94,7 @@ class MarkedTables:
         Whoever stored them may not have lived to mark them.
         """
         rest = await self._tables.without_stored(deliveries)
-        for delivery in deliveries:
-            await self._marks.write(delivery.batch)
+        await self._marks.write(pa.concat_batches([delivery.batch for delivery in deliveries]))
         return rest
 
     async def keep(self, deliveries: Sequence[Delivery]) -> None:

@@ -1,15 +1,13 @@
 """What became of an event before: remembered in Redis for all replicas, and in this process."""
 
-import hashlib
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 from enum import IntEnum
-from typing import Any, Final
+from typing import Final
 
 from redis.asyncio import Redis
 from redis.asyncio.client import Pipeline
-from redis.exceptions import NoScriptError
 
 
 class Past(IntEnum):
@@ -60,7 +58,6 @@ for i = 3, #ARGV do
 end
 return past
 """
-_SHA: Final = hashlib.sha1(_BEGIN.encode(), usedforsecurity=False).hexdigest()
 
 
 class SharedKeys:
@@ -85,7 +82,7 @@ class SharedKeys:
         prefix: str = "{consumer}",
         clock: Callable[[], float] = time.time,
     ):
-        self._redis = redis
+        self._begin = redis.register_script(_BEGIN)
         self._seconds = seconds
         self._prefix = prefix
         self._clock = clock
@@ -99,11 +96,7 @@ class SharedKeys:
         now = int(self._clock())
         turn = now // self._seconds
         names = (self._stored(turn), self._stored(turn - 1), self._begun)
-        arguments: tuple[Any, ...] = (*names, now, now - 2 * self._seconds, *map(_member, keys))
-        try:
-            past = await self._redis.evalsha(_SHA, len(names), *arguments)
-        except NoScriptError:  # Redis was started anew
-            past = await self._redis.eval(_BEGIN, len(names), *arguments)
+        past = await self._begin(names, [now, now - 2 * self._seconds, *map(_member, keys)])
         return [Past(answer) for answer in past]
 
     def stored(self, pipe: Pipeline, keys: Iterable[str]) -> None:

@@ -173,10 +173,10 @@ class Store:
         try:
             rejecting = await self._try(new, doubtful)
         except DatabaseAwayError as error:
-            self._give_back(group, error)
+            self._failed(group, error)
         except ClickHouseError as error:
             if len(group) == 1:
-                self._give_back(group, error)
+                self._failed(group, error)
             else:
                 self._log.error("ClickHouse refused", events=len(group), error=str(error)[:300])
                 # What is wrong with one event must not hold up the others. One of the tables
@@ -235,9 +235,8 @@ class Store:
                 self._settle(delivery)
             if rejecting:
                 await self._keep(rejecting, batch.slice(0, 0))
-        except Exception:
+        except Exception:  # noqa: BLE001  (nobody waits for this task)
             self._log.exception("answering failed")
-            raise
         finally:
             self._interrupted(group)  # whoever has no answer by now
 
@@ -246,7 +245,7 @@ class Store:
             await self._writer.keep(rejecting)
         except (DatabaseAwayError, ClickHouseError) as error:
             if isinstance(error, DatabaseAwayError) or len(rejecting) == 1:
-                self._give_back(rejecting, error)
+                self._failed(rejecting, error)
                 return
             # What is wrong with one event must not hold up the others.
             for delivery in rejecting:
@@ -259,26 +258,26 @@ class Store:
             self._settle(delivery)
 
     def _interrupted(self, group: list[Delivery]) -> None:
-        """Gives back those that have no answer; what of them is stored is looked up then."""
+        """Gives back those that have no answer."""
         left = [delivery for delivery in group if delivery.key in self._futures]
-        self._doubtful.add(delivery.key for delivery in left)
-        for delivery in left:
-            self._settle(delivery, Retry("storing was interrupted"))
+        self._give_back(left, Retry("storing was interrupted"))
 
     def _done(self, group: list[Delivery]) -> None:
         keys = [delivery.key for delivery in group]
         self._recent.add(keys)
         self._doubtful.discard(keys)
 
-    def _give_back(self, group: list[Delivery], error: Exception) -> None:
-        """Answers that the events must come again; what of them is stored is looked up then."""
-        self._doubtful.add(delivery.key for delivery in group)
+    def _failed(self, group: list[Delivery], error: Exception) -> None:
         if isinstance(error, DatabaseAwayError):
             self._log.warning("ClickHouse away", events=len(group), error=str(error)[:300])
-            answer = Retry("ClickHouse is away", after=1)
+            self._give_back(group, Retry("ClickHouse is away", after=1))
         else:
             self._log.error("ClickHouse refused", events=len(group), error=str(error)[:300])
-            answer = Retry(f"ClickHouse refused: {str(error)[:200]}")
+            self._give_back(group, Retry(f"ClickHouse refused: {str(error)[:200]}"))
+
+    def _give_back(self, group: list[Delivery], answer: Retry) -> None:
+        """Answers that the events must come again; what of them is stored is looked up then."""
+        self._doubtful.add(delivery.key for delivery in group)
         for delivery in group:
             self._settle(delivery, answer)
 

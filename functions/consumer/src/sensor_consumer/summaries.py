@@ -87,38 +87,20 @@ _FROM_ROLLUPS: Final = ", ".join(
     for metric in METRICS
 )
 
-MINUTES: Final = Level(
-    "readings_minute",
-    MINUTE,
-    "timestamp",
-    (_HEAD + _FROM_READINGS + _TAIL).format(
-        table="readings_minute",
-        period="toStartOfMinute(timestamp)",
-        readings="count()",
-        source="readings",
-    ),
-)
-HOURS: Final = Level(
-    "readings_hour",
-    HOUR,
-    "time",
-    (_HEAD + _FROM_ROLLUPS + _TAIL).format(
-        table="readings_hour",
-        period="toStartOfHour(time)",
-        readings="sum(readings)",
-        source="readings_minute",
-    ),
-)
-DAYS: Final = Level(
-    "readings_day",
-    DAY,
-    "time",
-    (_HEAD + _FROM_ROLLUPS + _TAIL).format(
-        table="readings_day",
-        period="toStartOfDay(time)",
-        readings="sum(readings)",
-        source="readings_hour",
-    ),
-)
+
+def _level(table: str, seconds: int, time: str, start: str, source: str) -> Level:
+    raw = source == "readings"
+    statement = (_HEAD + (_FROM_READINGS if raw else _FROM_ROLLUPS) + _TAIL).format(
+        table=table,
+        period=f"{start}({time})",
+        readings="count()" if raw else "sum(readings)",
+        source=source,
+    )
+    return Level(table, seconds, time, statement)
+
+
+MINUTES: Final = _level("readings_minute", MINUTE, "timestamp", "toStartOfMinute", "readings")
+HOURS: Final = _level("readings_hour", HOUR, "time", "toStartOfHour", "readings_minute")
+DAYS: Final = _level("readings_day", DAY, "time", "toStartOfDay", "readings_hour")
 LEVELS: Final = (MINUTES, HOURS, DAYS)
 """From fine to coarse: each is made from the one before it."""

@@ -5,7 +5,8 @@ controller made and removes. Each part has a supervisor of its own that also wat
 controller, so nothing outlives a test run, however it ends.
 
 Tests isolate themselves by unique topics, databases (`clickhouse_server.database()`), key
-prefixes and recipients. Nothing of the system is imported before a fixture is used.
+prefixes and recipients; `lines` and `database` do it for Redis and ClickHouse. Nothing of the
+system is imported before a fixture is used.
 """
 
 # ruff: noqa: PLC0415 - a plugin is imported by every test run, also by those without parts
@@ -16,7 +17,7 @@ import os
 import shutil
 import tempfile
 import uuid
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -174,3 +175,26 @@ def smtp_sink(pytestconfig: pytest.Config) -> SmtpSink:
     """The mail sink."""
     endpoints = _start(pytestconfig, "mail")
     return SmtpSink(*_address(endpoints["smtp"]), url=endpoints["mail"])
+
+
+@pytest.fixture
+async def lines(
+    redis_server: Address, clickhouse_server: ClickHouseServer, worker_id: str
+) -> AsyncIterator[Any]:
+    """Lines to Redis and ClickHouse that the test can cut: `sensor_shared.testing.parts.Lines`."""
+    from sensor_shared.testing import parts
+
+    async with parts.lines(redis_server, clickhouse_server, worker_id) as made:
+        yield made
+
+
+@pytest.fixture
+async def database(clickhouse_server: ClickHouseServer, lines: Any) -> AsyncIterator[Any]:
+    """Straight to this test's ClickHouse database, whatever becomes of the line."""
+    from sensor_shared.adapters.clickhouse import ClickHouseSettings
+    from sensor_shared.adapters.database import Database
+
+    section = {**lines.sections["clickhouse"], "port": clickhouse_server.port}
+    database = Database(ClickHouseSettings.model_validate(section))
+    yield database
+    await database.close()

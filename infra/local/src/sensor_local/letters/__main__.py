@@ -12,11 +12,10 @@ from contextlib import closing
 from pathlib import Path
 from typing import TextIO
 
-from confluent_kafka import KafkaException
-
-from sensor_dispatcher.wiring import WiringError, read
+from sensor_dispatcher.wiring import read
 from sensor_local.addresses import Addresses
 from sensor_local.checkout import EVENTING
+from sensor_local.command import exit_status
 from sensor_local.failure import StartError
 from sensor_local.letters import rendering
 from sensor_local.letters.box import Box
@@ -170,17 +169,13 @@ def main(
 ) -> int:
     """Command line entry; returns the exit status."""
     options = _options(arguments)
-    try:
+
+    def work() -> int:
         letters = Letters(options, environ, out)
         commands = {"list": letters.count, "show": letters.show, "put-back": letters.put_back}
         return commands[options.command]()
-    except (StartError, WiringError) as error:
-        err.write(f"{error}\n")
-    except KafkaException as error:
-        err.write(f"Kafka: {error.args[0].str()}\n")
-    except KeyboardInterrupt:
-        return 130
-    return 1
+
+    return exit_status(work, err)
 
 
 if __name__ == "__main__":

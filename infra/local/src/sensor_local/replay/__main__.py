@@ -14,12 +14,11 @@ from contextlib import closing, suppress
 from pathlib import Path
 from typing import TextIO
 
-from confluent_kafka import KafkaException
-
 from sensor_dispatcher.manifests import KafkaSource
-from sensor_dispatcher.wiring import WiringError, read
+from sensor_dispatcher.wiring import read
 from sensor_local.addresses import Addresses
 from sensor_local.checkout import EVENTING
+from sensor_local.command import exit_status
 from sensor_local.failure import StartError
 from sensor_local.letters.contents import printable
 from sensor_local.replay import moments
@@ -100,15 +99,7 @@ def main(
 ) -> int:
     """Command line entry; returns the exit status."""
     options = _options(arguments)
-    try:
-        return asyncio.run(_run(options, environ, out, err))
-    except (StartError, WiringError, ValueError) as error:
-        err.write(f"{error}\n")
-    except KafkaException as error:
-        err.write(f"Kafka: {error.args[0].str()}\n")
-    except KeyboardInterrupt:
-        return 130
-    return 1
+    return exit_status(lambda: asyncio.run(_run(options, environ, out, err)), err, ValueError)
 
 
 if __name__ == "__main__":
