@@ -3,6 +3,7 @@
 import asyncio
 import json
 import random
+import time
 import uuid
 from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime
@@ -14,13 +15,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 from redis.asyncio import Redis
 
-from sensor_shared.adapters.latest import LAST_SEEN, LatestReadings, key, newest_of_each
+from sensor_shared.adapters.latest import (
+    LAST_SEEN,
+    PERIOD_MS,
+    SEEN_EVERY_MS,
+    LatestReadings,
+    key,
+    newest_of_each,
+)
+from sensor_shared.adapters.latest_record import decode, encode, moment
 from sensor_shared.adapters.redis import RedisSettings, connect
 from sensor_shared.contracts.events import rfc3339
-from sensor_shared.contracts.readings import SCHEMA
-from sensor_shared.contracts.readings.document import documents
+from sensor_shared.contracts.readings import SCHEMA, STATUSES, document
 
-NOW_MS = 1_790_000_000_123
+NOW_MS = time.time_ns() // 1_000_000
 
 
 def batch_of(readings: Sequence[tuple[str, int]]) -> pa.RecordBatch:
@@ -30,6 +38,12 @@ def batch_of(readings: Sequence[tuple[str, int]]) -> pa.RecordBatch:
         for id_, ms in readings
     ]
     return pa.RecordBatch.from_pylist(rows, SCHEMA)
+
+
+def documents(batch: pa.RecordBatch) -> list[bytes]:
+    """Returns the readings as they are answered."""
+    ids = batch["device_id"].to_pylist()
+    return [document.encode(decode(*pair)) for pair in zip(ids, encode(batch), strict=True)]
 
 
 @pytest.fixture
@@ -44,9 +58,15 @@ def devices() -> list[str]:
     return [f"test-{uuid.uuid4().hex}" for _ in range(5)]
 
 
-def later(redis: Redis, seconds: float = 300.0) -> LatestReadings:
-    """Keeps readings although they are from a fixed moment: Redis' clock decides on expiry."""
-    return LatestReadings(redis, ttl_seconds=10 * 365 * 86_400 + seconds, now_ms=lambda: NOW_MS)
+def later(redis: Redis) -> LatestReadings:
+    """Keeps readings of when the tests began as long as they run."""
+    return LatestReadings(redis, ttl_seconds=86_400, now_ms=lambda: NOW_MS)
+
+
+async def now_of(redis: Redis) -> int:
+    """Redis' time, epoch milliseconds."""
+    seconds, micros = await redis.time()
+    return int(seconds) * 1000 + int(micros) // 1000
 
 
 @pytest.mark.integration
@@ -69,29 +89,59 @@ async def test_the_newest_reading_wins_whatever_the_order_and_however_many_write
     found = await later(redis).get(devices)
     newest = documents(batch_of([(device, NOW_MS + 59 * 7) for device in devices]))
     assert found == newest
-    assert await redis.zmscore(LAST_SEEN, devices) == [NOW_MS + 59 * 7] * len(devices)
+    assert await later(redis).last_seen(devices) == [NOW_MS + 59 * 7] * len(devices)
 
 
 @pytest.mark.integration
-async def test_a_value_is_thirteen_digits_and_the_document(
+async def test_of_two_periods_the_later_one_is_read_whatever_comes_last(
     redis: Redis, devices: list[str]
 ) -> None:
-    batch = batch_of([(devices[0], NOW_MS)])
-    await later(redis).update(batch)
-    assert await redis.get(key(devices[0])) == b"1790000000123" + documents(batch)[0]
+    border = (await now_of(redis) // PERIOD_MS + 1) * PERIOD_MS
+    latest = LatestReadings(redis, now_ms=lambda: border)
+    await latest.update(batch_of([(devices[0], border), (devices[1], border - 2)]))
+    await latest.update(batch_of([(devices[0], border - 1), (devices[1], border - 1)]))
+    expected = documents(batch_of([(devices[0], border), (devices[1], border - 1)]))
+    assert await latest.get(devices[:2]) == expected
+    assert await latest.last_seen([*devices[:2], "nobody"]) == [border, border - 1, None]
 
 
 @pytest.mark.integration
-async def test_a_reading_expires_by_its_own_time_so_no_older_one_can_replace_it(
+async def test_a_record_is_gone_at_most_a_period_after_its_ttl_and_never_before(
     redis: Redis, devices: list[str]
 ) -> None:
-    seconds, micros = await redis.time()
-    now_ms = seconds * 1000 + micros // 1000
+    now_ms = await now_of(redis)
     latest = LatestReadings(redis, ttl_seconds=300, now_ms=lambda: now_ms)
     await latest.update(batch_of([(devices[0], now_ms - 100_000), (devices[1], now_ms - 300_000)]))
-    assert await redis.pexpiretime(key(devices[0])) == now_ms + 200_000
+    expires = await redis.pexpiretime(key(now_ms - 100_000))
+    assert now_ms + 200_000 <= expires <= now_ms + 200_000 + PERIOD_MS
+    assert None not in await latest.get(devices[:1])
     assert await latest.get(devices[1:2]) == [None]
-    assert await redis.zscore(LAST_SEEN, devices[1]) == now_ms - 300_000
+    assert await latest.last_seen(devices[1:2]) == [now_ms - 300_000]
+
+
+@pytest.mark.integration
+async def test_an_older_reading_takes_no_place_of_one_that_has_expired(
+    redis: Redis, devices: list[str]
+) -> None:
+    """It may be kept until its period is over, but is too old to be read by then."""
+    now_ms = await now_of(redis)
+    latest = LatestReadings(redis, ttl_seconds=1, now_ms=lambda: now_ms + 2 * PERIOD_MS)
+    await latest.update(batch_of([(devices[0], now_ms)]))
+    assert await latest.get(devices[:1]) == [None]
+
+
+@pytest.mark.integration
+async def test_when_a_device_was_seen_outlives_its_latest_reading(
+    redis: Redis, devices: list[str]
+) -> None:
+    now_ms = await now_of(redis)
+    latest = LatestReadings(redis, now_ms=lambda: now_ms)
+    for moment_ms in range(now_ms - 2 * SEEN_EVERY_MS, now_ms, 1_000):
+        await latest.update(batch_of([(devices[0], moment_ms)]))
+    assert await latest.last_seen(devices[:1]) == [now_ms - 1_000]
+    await redis.delete(key(now_ms), key(now_ms - 2 * SEEN_EVERY_MS))
+    assert await latest.last_seen(devices[:1]) == [now_ms - SEEN_EVERY_MS]
+    assert await redis.zscore(LAST_SEEN, devices[0]) == now_ms - SEEN_EVERY_MS
 
 
 @pytest.mark.integration
@@ -131,24 +181,30 @@ def test_of_a_batch_the_newest_reading_of_each_device_is_left(
     assert found == {id_: max(ms for other, ms in readings if other == id_) for id_, _ in readings}
 
 
-@given(
-    st.integers(0, 4_102_444_800_000),
-    st.floats(-1e6, 1e6),
-    st.none() | st.text(st.characters(codec="utf-8"), max_size=20),
-)
-def test_a_document_says_what_the_reading_says(
-    moment: int, value: float, region: str | None
-) -> None:
-    row = {"device_id": "d", "timestamp": moment, "humidity": value, "status": "error"}
-    (document,) = documents(pa.RecordBatch.from_pylist([row | {"region": region}], SCHEMA))
-    assert json.loads(document) == {
-        "device_id": "d",
-        "timestamp": rfc3339(datetime.fromtimestamp(moment // 1000, UTC)).replace(
-            ".000Z", f".{moment % 1000:03}Z"
-        ),
-        "temperature": None,
-        "humidity": value,
-        "pressure": None,
-        "status": "error",
-        "location": {"latitude": None, "longitude": None, "region": region},
+NUMBERS = st.none() | st.floats(allow_nan=False, allow_infinity=False)
+ROWS = st.fixed_dictionaries(
+    {
+        "device_id": st.sampled_from("abc"),
+        "timestamp": st.integers(1_000_000_000_000, 4_102_444_800_000),
+        "temperature": NUMBERS,
+        "humidity": NUMBERS,
+        "pressure": NUMBERS,
+        "status": st.sampled_from(STATUSES),
+        "latitude": NUMBERS,
+        "longitude": NUMBERS,
+        "region": st.none() | st.text(st.characters(codec="utf-8"), max_size=20),
     }
+)
+
+
+@given(st.lists(ROWS, max_size=6))
+def test_a_document_says_what_the_reading_says(rows: list[dict[str, Any]]) -> None:
+    batch = pa.RecordBatch.from_pylist(rows, SCHEMA)
+    assert [moment(record) for record in encode(batch)] == [row["timestamp"] for row in rows]
+    for found, row in zip(documents(batch), rows, strict=True):
+        place = {name: row.pop(name) for name in ("latitude", "longitude", "region")}
+        ms = row["timestamp"]
+        text = rfc3339(datetime.fromtimestamp(ms // 1000, UTC)).replace(
+            ".000Z", f".{ms % 1000:03}Z"
+        )
+        assert json.loads(found) == {**row, "timestamp": text, "location": place}

@@ -70,7 +70,8 @@ async def issuer(key: Ed25519PrivateKey) -> AsyncIterator[Issuer]:
 @pytest.fixture
 async def gateway(lines: Lines, issuer: Issuer) -> AsyncIterator[Gateway]:
     sections = {"jwks": {"url": issuer.url}, "gateway": {"probe_seconds": 0.2}}
-    function = Gateway(GatewaySettings.model_validate({**lines.sections, **sections}))
+    settings = GatewaySettings.model_validate({**lines.sections, **sections})
+    function = Gateway(settings, now_ms=lambda: BASE_MS + 60_000)
     await function.start()
     await until(function.ready)
     yield function

@@ -1,6 +1,8 @@
 """The gateway put together."""
 
 import os
+import time
+from collections.abc import Callable
 
 from sensor_gateway.devices import Devices
 from sensor_gateway.latest import Latest
@@ -22,11 +24,21 @@ from sensor_shared.runtime.settings import ServerSettings, config_file
 
 
 class Gateway:
-    """The function `gateway`."""
+    """The function `gateway`.
+
+    Args:
+        settings: all of it.
+        now_ms: the time, epoch milliseconds; decides what may still be a latest reading.
+    """
 
     name = "gateway"
 
-    def __init__(self, settings: GatewaySettings):
+    def __init__(
+        self,
+        settings: GatewaySettings,
+        *,
+        now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
+    ):
         limits = settings.gateway
         self.server: ServerSettings = settings.server
         self.logger = settings.logger
@@ -45,6 +57,7 @@ class Gateway:
             seconds=limits.probe_seconds,
         )
         readings = Readings(self._database)
+        latest = LatestReadings(self._redis, now_ms=now_ms)
         guard = Guard(
             TokenVerifier(self._keys, issuer=limits.issuer, audience=limits.audience),
             SessionCheck(self._redis, self._database),
@@ -56,8 +69,8 @@ class Gateway:
             routers=[
                 device_routes(
                     guard,
-                    Devices(self._database, self._redis),
-                    Latest(LatestReadings(self._redis), readings),
+                    Devices(self._database, latest),
+                    Latest(latest, readings),
                     readings,
                     max_span_days=limits.max_span_days,
                 ),

@@ -6,11 +6,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from sensor_shared.adapters.database import Database
-from sensor_shared.adapters.latest import LAST_SEEN
+from sensor_shared.adapters.latest import LatestReadings
 
 _PAGE = """
 SELECT device_id, device_type, region, latitude, longitude
@@ -49,9 +48,9 @@ class DevicePage:
 class Devices:
     """The fleet in pages."""
 
-    def __init__(self, database: Database, redis: Redis):
+    def __init__(self, database: Database, latest: LatestReadings):
         self._database = database
-        self._redis = redis
+        self._latest = latest
 
     async def page(self, number: int, size: int) -> DevicePage:
         """Returns a page of the devices ordered by id.
@@ -79,13 +78,11 @@ class Devices:
         return DevicePage(devices, int(total[0][0]), by_redis)
 
     async def _seen_by_redis(self, ids: Sequence[str]) -> dict[str, datetime]:
-        if not ids:
-            return {}
-        scores = await self._redis.zmscore(LAST_SEEN, list(ids))
+        moments = await self._latest.last_seen(ids)
         return {
-            device_id: datetime.fromtimestamp(float(score) / 1000, UTC)
-            for device_id, score in zip(ids, scores, strict=True)
-            if score is not None
+            device_id: datetime.fromtimestamp(moment / 1000, UTC)
+            for device_id, moment in zip(ids, moments, strict=True)
+            if moment is not None
         }
 
     async def _seen_by_clickhouse(self, ids: Sequence[str]) -> dict[str, datetime]:

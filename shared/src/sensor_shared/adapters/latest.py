@@ -1,15 +1,18 @@
 """The latest reading of each device in Redis: latest by event time, whatever order it comes in.
 
-`device:{id}:latest` holds 13 digits, the reading's epoch milliseconds, and then its JSON
-document as the gateway answers it. It expires by the reading's own time: once it is gone, every
-older reading would be expired too, so that an old one can never take its place.
-`devices:last_seen` is a sorted set of all devices by the epoch milliseconds of their newest
-reading.
+`devices:latest:{n}` is a hash of device ids and their records (`latest_record`) with a moment in
+the n-th period since the epoch. A later period is later by event time, so only records of the same
+one are compared. A period's hash expires when all that may be in it is older than the TTL, by the
+readings' own time: an old reading can never take the place of a newer one that has gone. One hash
+for many devices costs Redis a third of what a key for each of them does: docs/decisions/0009.
+
+`devices:last_seen` is a sorted set of all devices by the epoch milliseconds of a reading that is at
+most `SEEN_EVERY_MS` older than the newest one. It outlives the hashes.
 """
 
 import hashlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -18,32 +21,48 @@ from redis.asyncio import Redis
 from redis.asyncio.client import Pipeline
 from redis.exceptions import NoScriptError
 
-from sensor_shared.contracts.readings.document import documents
+from sensor_shared.adapters import latest_record
+from sensor_shared.contracts.readings.document import encode
+from sensor_shared.contracts.readings.model import MAX_AHEAD_MS
 
 LAST_SEEN: Final = "devices:last_seen"
-DIGITS: Final = 13
+SEEN_EVERY_MS: Final = 10_000
+PERIOD_MS: Final = 600_000
 
-# KEYS: of the devices. ARGV: TTL in milliseconds, then a value for each key.
-# One script for many devices: reading, comparing and writing are one step for everybody else.
+# KEYS: the hash. ARGV: when it expires, then the devices, then as many records.
+# Reading, comparing and writing are one step for everybody else.
 _SET_NEWER: Final = """
-local ttl = tonumber(ARGV[1])
-for i, key in ipairs(KEYS) do
-  local value = ARGV[i + 1]
-  local moment = tonumber(string.sub(value, 1, 13))
-  local held = tonumber(redis.call('GETRANGE', key, 0, 12))
-  if held == nil or held < moment then
-    redis.call('SET', key, value, 'PXAT', string.format('%.0f', moment + ttl))
+local count = (#ARGV - 1) / 2
+local held = redis.call('HMGET', KEYS[1], unpack(ARGV, 2, count + 1))
+local newer, size = {}, 0
+for i = 1, count do
+  local record = ARGV[count + 1 + i]
+  if not held[i] or string.sub(held[i], 1, 13) < string.sub(record, 1, 13) then
+    newer[size + 1], newer[size + 2] = ARGV[i + 1], record
+    size = size + 2
   end
+end
+if size > 0 then
+  redis.call('HSET', KEYS[1], unpack(newer))
+  redis.call('PEXPIREAT', KEYS[1], ARGV[1])
 end
 """
 _SHA: Final = hashlib.sha1(_SET_NEWER.encode(), usedforsecurity=False).hexdigest()
-_MAX_DEVICES: Final = 2_000
+_MAX_DEVICES: Final = 1_000
 """Of one script, so that it never keeps Redis from others for more than a few milliseconds."""
+_FORGET_ABOVE: Final = 1_000_000
+
+_Part = tuple[int, list[str], list[bytes]]
+"""A period, and devices with their records in it."""
 
 
-def key(device_id: str) -> str:
-    """Returns the key that holds the device's latest reading."""
-    return f"device:{device_id}:latest"
+def key(moment_ms: int) -> str:
+    """Returns the key of the hash that holds readings of a moment."""
+    return _key(moment_ms // PERIOD_MS)
+
+
+def _key(period: int) -> str:
+    return f"devices:latest:{period}"
 
 
 class LatestReadings:
@@ -51,7 +70,7 @@ class LatestReadings:
 
     Args:
         redis: the client; its errors and timeouts are passed on.
-        ttl_seconds: age at which a reading is forgotten.
+        ttl_seconds: age at which a reading may be forgotten; it is within `PERIOD_MS` more.
         now_ms: the time, epoch milliseconds.
     """
 
@@ -65,6 +84,7 @@ class LatestReadings:
         self._redis = redis
         self._ttl_ms = int(ttl_seconds * 1000)
         self._now_ms = now_ms
+        self._told: dict[str, int] = {}
 
     async def update(
         self, batch: pa.RecordBatch, *, then: Callable[[Pipeline], None] = lambda _pipe: None
@@ -79,10 +99,23 @@ class LatestReadings:
             RedisError: when Redis did not take them all. To do it again changes nothing.
         """
         newest = newest_of_each(batch)
-        last = max(newest.num_rows - 1, 0) // _MAX_DEVICES * _MAX_DEVICES
-        for start in range(0, last, _MAX_DEVICES):
-            await self._update(newest.slice(start, _MAX_DEVICES), lambda _pipe: None)
-        await self._update(newest.slice(last), then)
+        moments: Any = newest.column("timestamp").cast(pa.int64()).to_numpy()
+        seen = self._worth_telling(newest.column("device_id").to_pylist(), moments.tolist())
+        # Those expired already are not even sent, but they were seen.
+        alive = moments > self._now_ms() - self._ttl_ms
+        if not alive.all():
+            newest, moments = newest.filter(pa.array(alive)), moments[alive]
+
+        def last(pipe: Pipeline) -> None:
+            if seen:
+                pipe.zadd(LAST_SEEN, seen, gt=True)
+            then(pipe)
+
+        parts = list(_parts(newest, moments))
+        for part in parts[:-1]:
+            await self._send(part, lambda _pipe: None)
+        await self._send(parts[-1] if parts else None, last)
+        self._remember(seen)
 
     async def get(self, device_ids: Sequence[str]) -> list[bytes | None]:
         """Returns the JSON document of each device's latest reading, None where there is none.
@@ -90,53 +123,93 @@ class LatestReadings:
         Raises:
             RedisError: when Redis does not answer.
         """
+        return [
+            None if record is None else encode(latest_record.decode(id_, record))
+            for id_, record in zip(device_ids, await self._records(device_ids), strict=True)
+        ]
+
+    async def last_seen(self, device_ids: Sequence[str]) -> list[int | None]:
+        """Returns the moment of each device's newest reading, epoch milliseconds.
+
+        It is exact for those that have a latest reading, and up to `SEEN_EVERY_MS` too early for
+        the others; None where nothing was ever seen.
+
+        Raises:
+            RedisError: when Redis does not answer.
+        """
         if not device_ids:
             return []
-        values: list[Any] = await self._redis.mget([key(id_) for id_ in device_ids])
-        return [None if value is None else value[DIGITS:] for value in values]
-
-    async def _update(self, batch: pa.RecordBatch, then: Callable[[Pipeline], None]) -> None:
-        ids: list[str] = batch.column("device_id").to_pylist()
-        moments: list[int] = batch.column("timestamp").cast(pa.int64()).to_pylist()
-        # Those expired already are not even sent, but they were seen.
-        expired_ms = self._now_ms() - self._ttl_ms
-        offered = [
-            (key(id_), b"%013d%b" % (moment, document))
-            for id_, moment, document in zip(ids, moments, documents(batch), strict=True)
-            if moment > expired_ms
+        records = await self._records(device_ids)
+        scores = await self._redis.zmscore(LAST_SEEN, list(device_ids))
+        return [
+            latest_record.moment(record) if record else None if score is None else int(score)
+            for record, score in zip(records, scores, strict=True)
         ]
-        seen = dict(zip(ids, moments, strict=True))
+
+    async def _records(self, device_ids: Sequence[str]) -> list[bytes | None]:
+        if not device_ids:
+            return []
+        now = self._now_ms()
+        periods = range((now - self._ttl_ms) // PERIOD_MS, (now + MAX_AHEAD_MS) // PERIOD_MS + 1)
+        async with self._redis.pipeline(transaction=False) as pipe:
+            for period in reversed(periods):
+                pipe.hmget(_key(period), list(device_ids))
+            answers: list[list[bytes | None]] = await pipe.execute()
+        return [
+            next((record for record in records if record is not None), None)
+            for records in zip(*answers, strict=True)
+        ]
+
+    def _worth_telling(self, ids: Sequence[str], moments: Sequence[int]) -> dict[str, int]:
+        """Returns the devices whose last moment in the sorted set has grown old."""
+        told = self._told
+        return {
+            id_: moment
+            for id_, moment in zip(ids, moments, strict=True)
+            if moment - told.get(id_, 0) >= SEEN_EVERY_MS
+        }
+
+    def _remember(self, seen: dict[str, int]) -> None:
+        if len(self._told) + len(seen) > _FORGET_ABOVE:
+            self._told.clear()
+        self._told.update(seen)
+
+    async def _send(self, part: _Part | None, then: Callable[[Pipeline], None]) -> None:
         try:
-            await self._send(offered, seen, then)
+            await self._pipe(part, then)
         except NoScriptError:  # Redis was started anew
             await self._redis.script_load(_SET_NEWER)
-            await self._send(offered, seen, then)
+            await self._pipe(part, then)
 
-    async def _send(
-        self,
-        offered: list[tuple[str, bytes]],
-        seen: dict[str, int],
-        then: Callable[[Pipeline], None],
-    ) -> None:
+    async def _pipe(self, part: _Part | None, then: Callable[[Pipeline], None]) -> None:
         async with self._redis.pipeline(transaction=False) as pipe:
-            if seen:
-                pipe.zadd(LAST_SEEN, seen, gt=True)
-            if offered:
-                keys, values = zip(*offered, strict=True)
-                pipe.evalsha(_SHA, len(keys), *keys, self._ttl_ms, *values)
+            if part is not None:
+                period, ids, records = part
+                expires = (period + 1) * PERIOD_MS + self._ttl_ms
+                pipe.evalsha(_SHA, 1, _key(period), expires, *ids, *records)
             then(pipe)
             if len(pipe):
                 await pipe.execute()
+
+
+def _parts(batch: pa.RecordBatch, moments: Any) -> Iterator[_Part]:
+    periods = moments // PERIOD_MS
+    found = np.unique(periods).tolist()
+    for period in found:
+        of_period = batch if len(found) == 1 else batch.filter(pa.array(periods == period))
+        for start in range(0, of_period.num_rows, _MAX_DEVICES):
+            some = of_period.slice(start, _MAX_DEVICES)
+            yield period, some.column("device_id").to_pylist(), latest_record.encode(some)
 
 
 def newest_of_each(batch: pa.RecordBatch) -> pa.RecordBatch:
     """Returns only the newest reading of each device, in no particular order."""
     if batch.num_rows < 2:
         return batch
+    coded = batch.column("device_id").dictionary_encode()
+    if len(coded.dictionary) == batch.num_rows:
+        return batch
     moments: Any = batch.column("timestamp").cast(pa.int64()).to_numpy()
     order = np.argsort(-moments, kind="stable")
-    devices = batch.column("device_id").dictionary_encode().indices.to_numpy()
-    _, first = np.unique(devices[order], return_index=True)
-    if len(first) == batch.num_rows:
-        return batch
+    _, first = np.unique(coded.indices.to_numpy()[order], return_index=True)
     return batch.take(pa.array(order[first]))

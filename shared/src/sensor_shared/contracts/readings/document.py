@@ -1,10 +1,6 @@
 """A reading as the JSON document that people and programs get to see."""
 
-from typing import Any
-
 import msgspec
-import numpy as np
-import pyarrow as pa
 
 
 class Location(msgspec.Struct, frozen=True):
@@ -30,24 +26,9 @@ class ReadingDocument(msgspec.Struct, frozen=True):
     location: Location
 
 
-_PLACE = ("latitude", "longitude", "region")
 _encoder = msgspec.json.Encoder()
 
 
 def encode(document: ReadingDocument) -> bytes:
     """Returns the document as JSON."""
     return _encoder.encode(document)
-
-
-def documents(batch: pa.RecordBatch) -> list[bytes]:
-    """Returns the JSON document of each reading of a batch (`SCHEMA`), in its order."""
-    milliseconds = batch.column("timestamp").cast(pa.int64()).to_numpy().view("datetime64[ms]")
-    stamps = np.datetime_as_string(milliseconds, timezone="UTC")
-    columns: tuple[list[Any], ...] = (
-        batch.column("device_id").to_pylist(),
-        stamps.tolist(),
-        *(batch.column(name).to_pylist() for name in ("temperature", "humidity", "pressure")),
-        batch.column("status").to_pylist(),
-        list(map(Location, *(batch.column(name).to_pylist() for name in _PLACE))),
-    )
-    return [_encoder.encode(document) for document in map(ReadingDocument, *columns)]

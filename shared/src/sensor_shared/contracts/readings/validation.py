@@ -1,6 +1,7 @@
 """The rules that a reading must keep, vectorised over the columns of one event."""
 
 import re
+import string
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -26,6 +27,8 @@ Mask = npt.NDArray[np.bool_]
 Floats = npt.NDArray[np.float64]
 
 _DEVICE_ID = re.compile(r"[A-Za-z0-9\-_.:]{1,128}")
+_ID_BYTES = (string.ascii_letters + string.digits + "-_.:").encode()
+_ID_LENGTHS = range(1, 129)
 _STATUSES = pa.array(STATUSES)
 
 DETAILS = {
@@ -162,6 +165,15 @@ def _rules(columns: Columns, now_ms: int) -> list[tuple[str, Mask]]:
 
 
 def _are_device_ids(ids: pa.StringArray) -> Mask:
+    if not ids.null_count and len(ids):
+        # Nearly always all are: asked at once, of the bytes that Arrow holds them in.
+        _, offsets, text = ids.buffers()
+        bounds = np.frombuffer(offsets, np.int32, len(ids) + 1, ids.offset * 4)
+        lengths = np.diff(bounds)
+        if lengths.min() in _ID_LENGTHS and lengths.max() in _ID_LENGTHS:
+            together = memoryview(text)[bounds[0] : bounds[-1]].tobytes()
+            if not together.translate(None, _ID_BYTES):
+                return np.ones(len(ids), dtype=np.bool_)
     return np.fromiter(map(_is_device_id, ids.to_pylist()), dtype=np.bool_, count=len(ids))
 
 
