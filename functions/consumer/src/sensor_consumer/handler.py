@@ -2,16 +2,14 @@
 
 import time
 from collections.abc import Callable, Sequence
-from typing import Final, Protocol
+from typing import Protocol
 
+from sensor_consumer.decoder import Decoder
 from sensor_consumer.delivery import Delivery
 from sensor_consumer.rollups import is_tick
-from sensor_shared.contracts.events import PLAIN_KAFKA_RECORD, READINGS_V1, Event
-from sensor_shared.contracts.readings import Decoded, Reject, decode, empty_batch
+from sensor_shared.contracts.events import Event
 from sensor_shared.contracts.rules import Breach, Rules
 from sensor_shared.telemetry import metrics
-
-TYPES: Final = frozenset({READINGS_V1, PLAIN_KAFKA_RECORD})
 
 
 class ReadingStore(Protocol):
@@ -56,7 +54,7 @@ class Handler:
         now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
     ):
         self._store = store
-        self._rules = rules
+        self._decode = Decoder(rules, now_ms)
         self._reporter = reporter
         self._rollups = rollups
         self._now_ms = now_ms
@@ -74,18 +72,10 @@ class Handler:
             await self._rollups.tick()
             return
         now_ms = self._now_ms()
-        decoded = self._decode(event, now_ms)
+        decoded, breaches = await self._decode(event)
         if decoded.unknown_fields:
             metrics.UNKNOWN_FIELDS.inc(decoded.unknown_fields)
         if decoded.batch.num_rows or decoded.rejects:
             await self._store.add(Delivery(event, decoded.batch, decoded.rejects, now_ms))
-        breaches = self._rules.breaches(decoded.batch)
         if breaches:
             await self._reporter.report(breaches)
-
-    @staticmethod
-    def _decode(event: Event, now_ms: int) -> Decoded:
-        if event.type in TYPES:
-            return decode(event, now_ms)
-        detail = f"events of type {event.type[:200]} are not readings"
-        return Decoded(empty_batch(), [Reject(0, "unsupported_type", detail, "", event.data)])

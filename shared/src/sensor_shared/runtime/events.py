@@ -19,6 +19,8 @@ EventHandler = Callable[[Event], Awaitable[None]]
 
 _LINE_SECONDS = 1.0
 _TROUBLE_SECONDS = 10.0
+_STRUCTURED = "application/cloudevents+json"
+_REQUIRED = frozenset({"ce-specversion", "ce-id", "ce-source", "ce-type"})
 _KNOWN = ("id", "source", "type", "specversion", "datacontenttype", "subject", "time")
 
 
@@ -171,20 +173,33 @@ def decode_event(headers: list[tuple[bytes, bytes]], body: bytes) -> Event:
     if kind == "application/cloudevents-batch+json":
         raise MalformedEventError("batches of CloudEvents are not taken; put many readings in one")
     try:
+        if (
+            kind != _STRUCTURED
+            and fields.get("ce-specversion") == "1.0"
+            and set(fields) >= _REQUIRED
+        ):
+            # What every data plane sends. The library takes 0.1 ms for it, a third of all that an
+            # event of one reading costs; a test compares the two.
+            attributes = {name[3:]: fields[name] for name in fields if name.startswith("ce-")}
+            attributes["datacontenttype"] = fields.get("content-type")
+            return _event(attributes, body)
         decoded: CloudEvent = from_http(fields, body, data_unmarshaller=_as_it_came)
-        attributes: dict[str, Any] = dict(decoded.get_attributes())
-        return Event(
-            id=_text(attributes["id"]),
-            source=_text(attributes["source"]),
-            type=_text(attributes["type"]),
-            data=_as_bytes(decoded.get_data()),
-            content_type=_optional(attributes.get("datacontenttype")),
-            subject=_optional(attributes.get("subject")),
-            time=_time(attributes.get("time")),
-            extensions={k: _text(v) for k, v in attributes.items() if k not in _KNOWN},
-        )
+        return _event(dict(decoded.get_attributes()), _as_bytes(decoded.get_data()))
     except Exception as error:  # the library raises its own and builtin errors for bad input
         raise MalformedEventError(f"not a CloudEvent: {str(error)[:200]}") from error
+
+
+def _event(attributes: dict[str, Any], data: bytes) -> Event:
+    return Event(
+        id=_text(attributes["id"]),
+        source=_text(attributes["source"]),
+        type=_text(attributes["type"]),
+        data=data,
+        content_type=_optional(attributes.get("datacontenttype")),
+        subject=_optional(attributes.get("subject")),
+        time=_time(attributes.get("time")),
+        extensions={k: _text(v) for k, v in attributes.items() if k not in _KNOWN},
+    )
 
 
 def _as_it_came(data: Any) -> Any:

@@ -1,6 +1,6 @@
 """Readings: the columns, the limits, and the way from an event's bytes to valid columns."""
 
-from sensor_shared.contracts.readings.decoding import Decoded, decode
+from sensor_shared.contracts.readings.decoding import Decoded, decode, decode_all
 from sensor_shared.contracts.readings.model import (
     DECIMALS,
     DEVICE_TYPES,
@@ -29,6 +29,7 @@ __all__ = [
     "Decoded",
     "Reject",
     "decode",
+    "decode_all",
     "device_type",
     "empty_batch",
 ]

@@ -1,18 +1,21 @@
 """From the bytes of an event to valid readings and rejects."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
 import pyarrow as pa
 
 from sensor_shared.contracts.events import ARROW_STREAM, JSON, Event
 from sensor_shared.contracts.readings import arrow_form, json_form
 from sensor_shared.contracts.readings.model import (
+    MAX_READINGS_PER_EVENT,
     Reject,
     TooManyReadingsError,
     UnreadableError,
     empty_batch,
 )
-from sensor_shared.contracts.readings.validation import split
+from sensor_shared.contracts.readings.validation import check, split
 
 _ARROW_CONTINUATION = b"\xff\xff\xff\xff"
 
@@ -56,6 +59,33 @@ def decode(event: Event, now_ms: int) -> Decoded:
         return _refuse(event, reason, str(error))
     batch, rejects = split(parsed, now_ms)
     return Decoded(batch, rejects, parsed.unknown_fields)
+
+
+def decode_all(events: Sequence[Event], now_ms: int) -> list[Decoded]:
+    """Decodes many small events as `decode` does each of them, at the cost of few.
+
+    Checking a column costs nearly the same for one reading and for a hundred: well-typed JSON is
+    joined, checked once and taken apart again. What is not, or breaks a rule, goes its own way.
+
+    Args:
+        events: of any form.
+        now_ms: time of arrival in epoch milliseconds.
+    """
+    typed = [json_form.typed(event.data) if _form(event) == JSON else None for event in events]
+    rows = [row for some in typed if some for row in some]
+    if len(events) == 1 or not rows or len(rows) > MAX_READINGS_PER_EVENT:
+        return [decode(event, now_ms) for event in events]
+    batch, rules = check(json_form.columns(rows), now_ms)
+    good = ~np.logical_or.reduce([mask for _, mask in rules])
+    decoded, start = [], 0
+    for event, some in zip(events, typed, strict=True):
+        end = start + len(some or ())
+        if end > start and good[start:end].all():
+            decoded.append(Decoded(batch.slice(start, end - start)))
+        else:
+            decoded.append(decode(event, now_ms))
+        start = end
+    return decoded
 
 
 def _form(event: Event) -> str | None:

@@ -66,18 +66,24 @@ def parse(data: bytes) -> Parsed:
         TooManyReadingsError: when there are more than `MAX_READINGS_PER_EVENT`.
         UnreadableError: when the bytes are no JSON.
     """
-    try:
-        rows: Sequence[JsonReading]
-        rows = _array_of_readings.decode(data) if _is_array(data) else [_one_reading.decode(data)]
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    rows = typed(data)
+    if rows is None:
         return _parse_each(data)
     if len(rows) > MAX_READINGS_PER_EVENT:
         raise TooManyReadingsError
     return Parsed(
-        columns=_columns(rows),
+        columns=columns(rows),
         positions=range(len(rows)),
         raw=lambda positions: _at(_items(data), positions),
     )
+
+
+def typed(data: bytes) -> Sequence[JsonReading] | None:
+    """Returns the readings when every field has its type, None when anything is the matter."""
+    try:
+        return _array_of_readings.decode(data) if _is_array(data) else [_one_reading.decode(data)]
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
 
 
 def _is_array(data: bytes) -> bool:
@@ -142,12 +148,12 @@ def _parse_each(data: bytes) -> Parsed:
         unknown += reading.unknown
         rows.append(reading.result)
         positions.append(position)
-    columns = _columns(rows)
+    found = columns(rows)
     for row, fault in faults:
-        mask = columns.faults.setdefault(fault, np.zeros(len(rows), dtype=np.bool_))
+        mask = found.faults.setdefault(fault, np.zeros(len(rows), dtype=np.bool_))
         mask[row] = True
     return Parsed(
-        columns=columns,
+        columns=found,
         positions=positions,
         raw=lambda positions: _at(items, positions),
         rejects=rejects,
@@ -222,11 +228,12 @@ def _is_unicode(text: str) -> bool:
     return True
 
 
-def _columns(rows: Sequence[JsonReading]) -> Columns:
+def columns(rows: Sequence[JsonReading]) -> Columns:
+    """Turns rows into columns."""
     timestamps = [_epoch_ms(row.timestamp) for row in rows]
     places = [row.location or _NOWHERE for row in rows]
     unreadable = np.asarray([ms is None for ms in timestamps], dtype=np.bool_)
-    columns = Columns(
+    made = Columns(
         device_id=pa.array([row.device_id for row in rows], pa.string()),
         timestamp=np.asarray([ms or 0 for ms in timestamps], dtype=np.int64),
         metrics={metric: _floats(getattr(row, metric) for row in rows) for metric in METRICS},
@@ -236,8 +243,8 @@ def _columns(rows: Sequence[JsonReading]) -> Columns:
         region=pa.array([place.region for place in places], pa.string()),
     )
     if unreadable.any():
-        columns.faults["invalid_timestamp"] = unreadable
-    return columns
+        made.faults["invalid_timestamp"] = unreadable
+    return made
 
 
 def _floats(values: Iterable[float | None]) -> "np.ndarray[Any, np.dtype[np.float64]]":

@@ -104,11 +104,9 @@ def split(parsed: Parsed, now_ms: int) -> tuple[pa.RecordBatch, list[Reject]]:
         first rule that it breaks, in the order of the event.
     """
     columns = parsed.columns
-    _forget_missing(columns)
-    rules = _rules(columns, now_ms)
+    batch, rules = check(columns, now_ms)
     broken = _first_broken(rules, len(columns))
     valid = broken < 0
-    batch = _to_batch(columns)
     if valid.all():
         return batch, parsed.rejects
     bad = np.flatnonzero(~valid)
@@ -123,6 +121,17 @@ def split(parsed: Parsed, now_ms: int) -> tuple[pa.RecordBatch, list[Reject]]:
     ]
     rejects = sorted(parsed.rejects + rejects, key=lambda reject: reject.position)
     return batch.filter(pa.array(valid)), rejects
+
+
+def check(columns: Columns, now_ms: int) -> tuple[pa.RecordBatch, list[tuple[str, Mask]]]:
+    """Returns all readings as a batch of `SCHEMA`, and which of them break each rule.
+
+    Args:
+        columns: readings; those that break a rule may be anything.
+        now_ms: the time of arrival, epoch milliseconds.
+    """
+    _forget_missing(columns)
+    return _to_batch(columns), _rules(columns, now_ms)
 
 
 def _forget_missing(columns: Columns) -> None:

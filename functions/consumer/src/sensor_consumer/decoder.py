@@ -1,0 +1,67 @@
+"""Decodes the events that arrive together in one step, and looks for breaches among them."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Final, NamedTuple
+
+from sensor_shared.contracts.events import PLAIN_KAFKA_RECORD, READINGS_V1, Event
+from sensor_shared.contracts.readings import Decoded, Reject, decode, decode_all, empty_batch
+from sensor_shared.contracts.rules import Breach, Rules
+
+TYPES: Final = frozenset({READINGS_V1, PLAIN_KAFKA_RECORD})
+_SMALL_BYTES: Final = 4_096
+"""Larger events gain nothing from company, and would hold it up."""
+
+
+class Contents(NamedTuple):
+    """What an event held, and which of its readings break alert rules."""
+
+    decoded: Decoded
+    breaches: Sequence[Breach]
+
+
+class Decoder:
+    """Joins the small events of one turn of the event loop, which a busy source makes many.
+
+    Args:
+        rules: tested against every reading.
+        now_ms: the time, epoch milliseconds.
+    """
+
+    def __init__(self, rules: Rules, now_ms: Callable[[], int]):
+        self._rules = rules
+        self._now_ms = now_ms
+        self._waiting: list[tuple[Event, asyncio.Future[Contents]]] = []
+
+    async def __call__(self, event: Event) -> Contents:
+        """Returns the contents of an event; bad data becomes rejects, never an error."""
+        if event.type not in TYPES:
+            detail = f"events of type {event.type[:200]} are not readings"
+            reject = Reject(0, "unsupported_type", detail, "", event.data)
+            return Contents(Decoded(empty_batch(), [reject]), ())
+        if len(event.data) > _SMALL_BYTES:
+            decoded = decode(event, self._now_ms())
+            return Contents(decoded, self._rules.breaches(decoded.batch))
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[Contents] = loop.create_future()
+        if not self._waiting:
+            loop.call_soon(self._decode_waiting)
+        self._waiting.append((event, future))
+        return await future
+
+    def _decode_waiting(self) -> None:
+        waiting, self._waiting = self._waiting, []
+        try:
+            found = self._decode([event for event, _ in waiting])
+        except Exception as error:  # noqa: BLE001  (each caller answers it as its own)
+            for _, future in waiting:
+                if not future.done():
+                    future.set_exception(error)
+            return
+        for (_, future), contents in zip(waiting, found, strict=True):
+            if not future.done():
+                future.set_result(contents)
+
+    def _decode(self, events: Sequence[Event]) -> list[Contents]:
+        decoded = decode_all(events, self._now_ms())
+        return [Contents(one, self._rules.breaches(one.batch)) for one in decoded]
