@@ -14,6 +14,7 @@ from sensor_analytics.messages import kind
 from sensor_analytics.settings import AnalyticsSettings
 from sensor_analytics.state import DeviceStore
 from sensor_analytics.summaries import Summaries
+from sensor_shared.adapters.clickhouse import GIVING_WAY
 from sensor_shared.adapters.database import Database
 from sensor_shared.adapters.group_commit import GroupCommit
 from sensor_shared.adapters.mqtt import Publisher
@@ -81,7 +82,7 @@ class _Running:
             acknowledged=lambda topic: metrics.ANALYTICS_PUBLISHED.labels(kind(topic)).inc(),
             given_up=lambda topic: metrics.ANALYTICS_FAILED.labels(kind(topic)).inc(),
         )
-        self._database = Database(settings.clickhouse)
+        self._database = Database(settings.clickhouse, **GIVING_WAY)
         summaries = Summaries(
             self._database,
             self._redis,

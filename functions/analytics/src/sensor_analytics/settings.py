@@ -38,7 +38,7 @@ class WindowSettings(Section):
     """A change against the previous value by more than this is a delta; in the metric's unit."""
     delta_interval: Annotated[float, Field(ge=0)] = 10.0
     """Seconds between two delta messages of a device."""
-    step_interval: Annotated[float, Field(ge=0, le=1)] = 0.025
+    step_interval: Annotated[float, Field(ge=0, le=1)] = 0.1
     """Seconds from one step to the next; the events that arrive meanwhile are joined."""
     max_events: Annotated[int, Field(gt=0)] = 100
     """Events of one step."""

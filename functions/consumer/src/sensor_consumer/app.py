@@ -19,6 +19,7 @@ from sensor_consumer.settings import ConsumerSettings
 from sensor_consumer.stages import Stages
 from sensor_consumer.store import Store
 from sensor_consumer.tables import Tables
+from sensor_shared.adapters.clickhouse import GIVING_WAY
 from sensor_shared.adapters.database import Database
 from sensor_shared.adapters.grpc import AlertClient
 from sensor_shared.adapters.kafka import EventPublisher
@@ -49,9 +50,11 @@ class Consumer:
         self._redis = connect_redis(settings.redis)
         self._database = Database(settings.clickhouse)
         rollup = settings.rollup
-        self._rollup_database = Database(
-            settings.clickhouse, max_threads=rollup.threads, max_execution_time=rollup.timeout
-        )
+        of_rollups = GIVING_WAY | {
+            "max_threads": rollup.threads,
+            "max_execution_time": rollup.timeout,
+        }
+        self._rollup_database = Database(settings.clickhouse, **of_rollups)
         self._health = Health(self._database, self._redis)
         latest = settings.latest
         self._store = Store(

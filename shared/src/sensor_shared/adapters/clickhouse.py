@@ -57,6 +57,11 @@ _TRANSIENT_CODES = frozenset(
 )
 
 
+GIVING_WAY: Final[dict[str, Any]] = {"max_threads": 1, "os_thread_priority": 10}
+"""Settings of queries that may wait: an insert beside them, for which somebody waits, may not.
+The server heeds the second one where it may change its threads' priorities (CAP_SYS_NICE)."""
+
+
 class ClickHouseSettings(Section):
     """Section CLICKHOUSE."""
 

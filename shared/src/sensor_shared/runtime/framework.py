@@ -5,6 +5,7 @@ paths that `func` uses too.
 """
 
 import asyncio
+import gc
 import importlib.util
 import signal
 import sys
@@ -62,6 +63,9 @@ class FrameworkApp:
     async def _lifespan(self, receive: Receive, send: Send) -> None:
         await receive()
         await self._function.start()
+        # Modules and clients stay for good: a collection of garbage need not look at them.
+        gc.collect()
+        gc.freeze()
         await send({"type": "lifespan.startup.complete"})
         await receive()
         await self._function.stop()

@@ -13,6 +13,7 @@ import uvicorn
 from pydantic import SecretStr, ValidationError
 
 from sensor_local.clickhouse.engine import DataFolderInUseError, Engine
+from sensor_local.clickhouse.machine import Machine
 from sensor_local.clickhouse.server import ClickHouseApp
 from sensor_local.clickhouse.settings import EngineSettings, ServerSettings
 from sensor_local.clickhouse.wire import limited_protocol
@@ -41,9 +42,12 @@ def main(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
     except DataFolderInUseError as error:
         print(error, file=sys.stderr)  # noqa: T201 - for whoever has started it by hand
         return 1
+    machine = Machine(settings.data)
+    machine.start()
     try:
         _serve(settings, engine)
     finally:
+        machine.stop()
         engine.close()
     log.info("stopped")
     return 0
