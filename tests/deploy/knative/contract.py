@@ -3,6 +3,7 @@
 import importlib.util
 import re
 from functools import cache
+from types import ModuleType
 
 from .rendered import KNATIVE
 
@@ -27,15 +28,20 @@ def listed() -> dict[str, frozenset[str]]:
     }
 
 
-@cache
-def fresh() -> dict[str, dict[str, str]]:
-    """Secrets as the development overlay makes them."""
+def script() -> ModuleType:
+    """The script of the development overlay as a module."""
     spec = importlib.util.spec_from_file_location("make_secrets", MADE_BY)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    made: dict[str, dict[str, str]] = module.fresh()
+    return module
+
+
+@cache
+def fresh() -> dict[str, dict[str, str]]:
+    """Secrets as the development overlay makes them."""
+    made: dict[str, dict[str, str]] = script().fresh()
     return made
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 KNATIVE = ROOT / "infra" / "knative"
 OVERLAYS = ("dev", "production")
 SERVING = "serving.knative.dev/v1"
