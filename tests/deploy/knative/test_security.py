@@ -99,6 +99,20 @@ def allowed(overlay: Rendered, pod: Pod, namespace: str | None, port: int) -> bo
     return False
 
 
+def test_knative_reaches_every_function_and_nobody_else_but_prometheus(overlay: Rendered) -> None:
+    for pod in overlay.functions:
+        callers = {}
+        for policy in policies(overlay, pod, "Ingress"):
+            for rule in policy.get("ingress", []):
+                ports = [entry["port"] for entry in rule.get("ports", [])]
+                for peer in rule["from"]:
+                    for name in (*KNATIVE, "monitoring", "elsewhere", NAMESPACE):
+                        labels = {"kubernetes.io/metadata.name": name}
+                        if selects(peer["namespaceSelector"], labels):
+                            callers[name] = ports
+        assert callers == {name: [] for name in KNATIVE} | {"monitoring": [8080]}, pod.name
+
+
 def calls(given: Any) -> set[tuple[str, int]]:
     """Hosts and ports that a process's settings name."""
     found = set()
