@@ -5,7 +5,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import urlsplit
 
-from .environment import processes, settings, volume_of
+from .environment import processes, settings, variables, volume_of
 from .rendered import NAMESPACE, SERVING, Pod, Rendered, selects
 
 KNATIVE = {"knative-serving", "kourier-system"}
@@ -37,10 +37,11 @@ def test_a_knative_service_asks_for_no_feature_that_is_off_by_default(overlay: R
         assert kinds <= {"configMap", "secret", "emptyDir"}
 
 
-def test_every_process_of_ours_can_write_to_tmp(overlay: Rendered) -> None:
+def test_every_process_of_ours_can_write_temporary_files(overlay: Rendered) -> None:
     for pod in processes(overlay):
-        volume, _ = volume_of(pod, PurePosixPath("/tmp/file")) or ({}, None)  # noqa: S108
-        assert volume["emptyDir"]["sizeLimit"]
+        folder = variables(overlay, pod, pod.container).get("TMPDIR", "/tmp")  # noqa: S108
+        volume, _ = volume_of(pod, PurePosixPath(folder)) or ({}, None)
+        assert volume["emptyDir"]["sizeLimit"], pod.name
 
 
 def test_every_account_has_a_workload_of_its_own(overlay: Rendered) -> None:

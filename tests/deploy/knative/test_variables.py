@@ -11,8 +11,8 @@ from sensor_shared.runtime.settings import PREFIX
 from .environment import SETTINGS, WORKDIR, is_file, processes, settings, variables, volume_of
 from .rendered import Rendered
 
-NOT_SETTINGS = {"TWINUP_FUNCTION"}
-"""Which function the image starts."""
+NOT_SETTINGS = {"TWINUP_FUNCTION", "TMPDIR"}
+"""Which function the image starts, and where any program may write."""
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 MAY_BE_LOOPBACK = {
     # What forwards to the process is queue-proxy in the same pod.
