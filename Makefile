@@ -89,6 +89,12 @@ replay: setup ## Deliver sensor-data once more, adding what is missing: FROM=202
 	@$(PY) -m sensor_local.replay --from "$(or $(FROM),$(error FROM=2026-11-24T10:00:00Z is missing))" \
 	  $(if $(TO),--to '$(TO)')
 
+##@ Deployment
+.PHONY: manifests
+manifests: ## Print what a cluster would be given: OVERLAY=dev or production
+	@if command -v kustomize >/dev/null; then build='kustomize build'; else build='kubectl kustomize'; fi; \
+	  $$build infra/knative/overlays/$(or $(OVERLAY),dev)
+
 ##@ Tests and checks
 .PHONY: test test-unit test-coverage test-faults test-bench bench check fmt fmt-check lint vet qa
 test: setup ## Run all tests on the real parts, with coverage

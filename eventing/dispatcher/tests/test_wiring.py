@@ -11,7 +11,7 @@ import yaml
 from sensor_dispatcher.wiring import WiringError, parse, read
 
 EVENTING = Path(__file__).parents[2]
-FILES = sorted(EVENTING.glob("*.yaml"))
+FILES = sorted(EVENTING.glob("[0-9]*.yaml"))
 SOURCE = (EVENTING / "01-sensor-data-to-consumer.yaml").read_text(encoding="utf-8")
 SINK = (EVENTING / "06-dead-letters.yaml").read_text(encoding="utf-8")
 PING = (EVENTING / "04-alert-sweep-to-alerts.yaml").read_text(encoding="utf-8")
