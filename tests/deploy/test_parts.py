@@ -116,7 +116,9 @@ def test_kafka_starts_with_composes_variables(kind: str, tmp_path: Path) -> None
         admin = AdminClient({"bootstrap.servers": f"127.0.0.1:{outer}", "log_level": 0})
         eventually(lambda: admin.list_topics(timeout=2), log, Exception)
         (broker,) = admin.list_topics(timeout=10).brokers.values()
-        assert (str(broker.host), broker.port) == ("127.0.0.1", outer), "what clients are told to use"
+        assert (str(broker.host), broker.port) == ("127.0.0.1", outer), (
+            "what clients are told to use"
+        )
 
 
 def test_clickhouses_configuration_is_xml_with_its_root() -> None:
