@@ -94,9 +94,32 @@ replay: setup ## Deliver sensor-data once more, adding what is missing: FROM=202
 manifests: ## Print what a cluster would be given: OVERLAY=dev or production
 	@if command -v kustomize >/dev/null; then build='kustomize build'; else build='kubectl kustomize'; fi; \
 	  $$build infra/knative/overlays/$(or $(OVERLAY),dev)
+##@ In containers (docker compose; infra/compose/README.md)
+.PHONY: docker-build docker-secrets docker-up docker-up-infra docker-logs docker-down docker-down-volumes
+COMPOSE := docker compose -f infra/compose/docker-compose.yml
+docker-build: ## Build both images
+	@$(COMPOSE) build
+
+docker-secrets: ## Make the passwords and keys that are missing, random (infra/compose/secrets, .env)
+	@infra/compose/secrets.sh
+
+docker-up: docker-secrets ## Build and start the whole system (SCALE=consumer=3)
+	@$(COMPOSE) up --detach --build --wait $(if $(SCALE),--scale $(SCALE))
+
+docker-up-infra: docker-secrets ## Start Kafka, ClickHouse, Redis, Mosquitto and Mailpit alone
+	@docker compose -f infra/compose/docker-compose.infra.yml up --detach --wait
+
+docker-logs: ## Follow the logs (NAME=consumer for one of them)
+	@$(COMPOSE) logs --follow --tail 20 $(NAME)
+
+docker-down: ## Stop it; what is stored stays
+	@$(COMPOSE) down
+
+docker-down-volumes: ## Stop it and delete what is stored
+	@$(COMPOSE) down --volumes
 
 ##@ Tests and checks
-.PHONY: test test-unit test-coverage test-faults test-bench bench check fmt fmt-check lint vet qa
+.PHONY: test test-unit test-coverage test-faults test-images test-bench bench check fmt fmt-check lint vet qa
 test: setup ## Run all tests on the real parts, with coverage
 	@$(BIN)/pytest -n $(WORKERS) --dist loadgroup --cov --cov-report=
 
@@ -108,6 +131,9 @@ test-coverage: setup ## Run all tests and write a report to htmlcov/
 
 test-faults: setup ## Kill, pause and cut every part under load; nothing may be lost or doubled
 	@$(BIN)/pytest -s -x -q -p no:xdist --session-timeout=880 tests/faults
+
+test-images: setup ## Run what the images hold, installed by their locks, outside a container
+	@$(BIN)/pytest -p no:xdist --session-timeout=400 tests/deploy/images
 
 test-bench: setup ## Measure what the stages of one event cost, with ratios to a baseline
 	@$(PY) load/bench/stages.py
@@ -154,9 +180,12 @@ $(STAMP): requirements.lock pyproject.toml infra/local/kafka.lock
 	@$(PY) -m sensor_local.jars
 	@touch $@
 
-deps: setup ## Bring requirements.lock up to date with pyproject.toml
+deps: setup ## Bring requirements.lock and the images' locks up to date with pyproject.toml
 	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	  --no-emit-index-url --extra local --extra dev pyproject.toml -o requirements.lock
+	@for image in functions tools; do $(BIN)/uv pip compile --quiet --universal \
+	  --python-version 3.11 --generate-hashes --no-emit-index-url --constraints requirements.lock \
+	  infra/images/$$image.in -o infra/images/$$image.lock || exit 1; done
 
 proto: setup ## Generate the gRPC code from proto/
 	@$(PY) -m grpc_tools.protoc -I proto --python_out=shared/src --grpc_python_out=shared/src \

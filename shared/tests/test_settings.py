@@ -13,6 +13,7 @@ class Store(Section):
     host: str = "localhost"
     batch_size: int = 10
     password: SecretStr = SecretStr("")
+    key_file: Path | None = None
 
 
 class Example(Settings):
@@ -56,6 +57,32 @@ def test_a_secret_is_masked_when_the_settings_are_printed() -> None:
     settings = Example.load({"TWINUP_STORE_PASSWORD": "swordfish"})
     assert settings.store.password.get_secret_value() == "swordfish"
     assert "swordfish" not in repr(settings)
+
+
+def test_a_secret_can_be_kept_in_a_file_that_a_variable_names(tmp_path: Path) -> None:
+    secret = tmp_path / "password"
+    secret.write_text("sword fish\n")
+    settings = Example.load({"TWINUP_STORE_PASSWORD_FILE": str(secret)})
+    assert settings.store.password.get_secret_value() == "sword fish"
+    own = Example.load({"TWINUP_STORE_KEY_FILE": str(secret)}).store.key_file
+    assert own == secret, "a key of the section's own that ends so names the file itself"
+
+
+@pytest.mark.parametrize(
+    ("environ", "message"),
+    [
+        ({}, "TWINUP_STORE_PASSWORD_FILE: [Errno 2] No such file"),
+        ({"TWINUP_STORE_PASSWORD": "x"}, "TWINUP_STORE_PASSWORD_FILE: TWINUP_STORE_PASSWORD is"),
+        ({"TWINUP_STORE_PASSWORDS_FILE": "x"}, "TWINUP_STORE_PASSWORDS_FILE: Extra inputs"),
+    ],
+)
+def test_a_file_that_cannot_be_used_is_named(
+    tmp_path: Path, environ: dict[str, str], message: str
+) -> None:
+    missing = {"TWINUP_STORE_PASSWORD_FILE": str(tmp_path / "missing")}
+    with pytest.raises(SettingsError) as caught:
+        Example.load(missing | environ)
+    assert message in str(caught.value)
 
 
 def test_variables_of_other_processes_are_left_to_them() -> None:

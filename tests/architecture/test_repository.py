@@ -11,7 +11,7 @@ ROOT = Path(__file__).parents[2]
 TOP_LEVEL = {
     "functions", "shared", "proto", "infra", "eventing", "load", "tests", "docs", "configs",
     "pyproject.toml", "Makefile", "README.md", "LICENSE", "CONTRIBUTING.md", "CHANGELOG.md",
-    ".gitignore", "requirements.lock", ".ci",
+    ".gitignore", ".dockerignore", "requirements.lock", ".ci",
 }  # fmt: skip
 NOT_OURS = re.compile(
     r"(/root/|/work/|/home/[a-z]+/|-----BEGIN [A-Z ]*PRIVATE KEY-----|--index-url|\bpypi\.org\b)"

@@ -136,6 +136,88 @@ async def test_an_idle_connection_is_not_used_when_it_is_too_old() -> None:
     assert connections == 2
 
 
+class Replicas:
+    """Servers on one port of several loopback addresses, with the resolver that knows them."""
+
+    def __init__(self) -> None:
+        self.served: dict[str, int] = {}
+        self.addresses: list[str] = []
+        self.port = 0
+        self._servers: list[asyncio.Server] = []
+
+    async def add(self, address: str) -> None:
+        async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            try:
+                while await read_request(reader):
+                    self.served[address] += 1
+                    await asyncio.sleep(0.01)
+                    writer.write(b"HTTP/1.1 202 Accepted\r\nContent-Length: 0\r\n\r\n")
+            except (asyncio.IncompleteReadError, ConnectionError):
+                writer.close()
+
+        server = await asyncio.start_server(connected, address, self.port)
+        self.port = server.sockets[0].getsockname()[1]
+        self.served[address] = 0
+        self.addresses.append(address)
+        self._servers.append(server)
+
+    async def resolve(self, host: str, port: int) -> list[str]:
+        assert (host, port) == ("consumer", self.port)
+        return list(self.addresses)
+
+    def client(self, **options: float) -> Client:
+        return Client(f"http://consumer:{self.port}", resolve=self.resolve, **options)
+
+    def close(self) -> None:
+        for server in self._servers:
+            server.close()
+
+
+@pytest.fixture
+async def replicas() -> AsyncIterator[Replicas]:
+    made = Replicas()
+    await made.add("127.0.0.1")
+    yield made
+    made.close()
+
+
+async def test_requests_spread_evenly_over_the_addresses_of_a_host(replicas: Replicas) -> None:
+    """Whichever of them the resolver names first."""
+    await replicas.add("127.0.0.2")
+    await replicas.add("127.0.0.3")
+    client = replicas.client()
+    for _ in range(10):
+        await asyncio.gather(*(client.post({}, b"x", 5) for _ in range(9)))
+    client.close()
+    assert replicas.served == {"127.0.0.1": 30, "127.0.0.2": 30, "127.0.0.3": 30}
+
+
+async def test_a_replica_that_comes_later_gets_its_share(replicas: Replicas) -> None:
+    client = replicas.client(life_seconds=0.1)
+    await asyncio.gather(*(client.post({}, b"x", 5) for _ in range(6)))
+    await replicas.add("127.0.0.2")
+    await asyncio.sleep(0.15)
+    await asyncio.gather(*(client.post({}, b"x", 5) for _ in range(6)))
+    client.close()
+    assert replicas.served["127.0.0.2"] >= 3
+
+
+async def test_an_address_where_nobody_listens_is_passed_over(replicas: Replicas) -> None:
+    replicas.addresses.insert(0, "127.0.0.9")
+    client = replicas.client()
+    for _ in range(3):
+        assert (await client.post({}, b"x", 5)).status == 202
+    client.close()
+    assert replicas.served == {"127.0.0.1": 3}
+
+
+async def test_a_host_without_an_address_is_an_error(replicas: Replicas) -> None:
+    client = replicas.client()
+    replicas.addresses.clear()
+    with pytest.raises(OSError, match="consumer has no address"):
+        await client.post({}, b"x", 5)
+
+
 async def test_a_chunked_answer_is_read_whole_and_kept_in_part() -> None:
     chunk = b"400\r\n" + b"a" * 1024 + b"\r\n"
     long = (

@@ -8,6 +8,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 PREFIX = "TWINUP_"
+_FILE = "_FILE"
 
 
 class SettingsError(ValueError):
@@ -43,6 +44,9 @@ class Settings(BaseModel):
         serves them all. A key that a section does not have is a mistake, in the file and in
         the environment alike.
 
+        `TWINUP_<SECTION>_<KEY>_FILE` names a file that holds the value, as container platforms
+        hand out secrets: the environment of a process is seen by more eyes than its files.
+
         Raises:
             SettingsError: naming every mistake; values of secrets are not shown.
         """
@@ -55,11 +59,17 @@ class Settings(BaseModel):
             f"{file}: unknown section {name!r}" for name in document if name not in cls.model_fields
         ]
         for variable, value in environ.items():
-            if not variable.startswith(PREFIX):
-                continue
             section, _, key = variable.removeprefix(PREFIX).partition("_")
-            if section in sections and key:
-                values.setdefault(sections[section], {})[key.lower()] = value
+            if not variable.startswith(PREFIX) or section not in sections or not key:
+                continue
+            name, key = sections[section], key.lower()
+            plain = _kept_in_file(key, cls.model_fields[name].annotation)
+            try:
+                given = value if plain is None else _read_value(variable, value, environ)
+            except (OSError, ValueError) as error:
+                mistakes.append(f"{variable}: {error}")
+            else:
+                values.setdefault(name, {})[plain or key] = given
         try:
             settings = cls.model_validate(values)
         except ValidationError as error:
@@ -73,6 +83,19 @@ def config_file(environ: Mapping[str, str], service: str) -> Path | None:
     """Returns `<service>-config.yaml` in `TWINUP_CONFIG_DIR` (default: configs), if it is there."""
     path = Path(environ.get(f"{PREFIX}CONFIG_DIR", "configs")) / f"{service}-config.yaml"
     return path if path.is_file() else None
+
+
+def _kept_in_file(key: str, section: Any) -> str | None:
+    """Returns the key whose value a file holds; None for a key that the section itself has."""
+    fields: Mapping[str, Any] = getattr(section, "model_fields", {})
+    plain = key.removesuffix(_FILE.lower())
+    return plain if key not in fields and plain in fields else None
+
+
+def _read_value(variable: str, file: str, environ: Mapping[str, str]) -> str:
+    if (plain := variable.removesuffix(_FILE)) in environ:
+        raise ValueError(f"{plain} is given too")
+    return Path(file).read_text(encoding="utf-8").rstrip("\r\n")
 
 
 def _read(file: Path | None) -> tuple[dict[str, Any], list[str]]:

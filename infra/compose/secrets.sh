@@ -1,0 +1,23 @@
+#!/bin/sh
+# Makes what is missing: the secrets in ./secrets (or in the folder that is named), each random, and
+# .env with Grafana's password. What is there stays. Nothing is printed.
+set -eu
+cd "$(dirname "$0")"
+folder=${1:-secrets}
+
+# Compose mounts the files as they are, and containers run as different users: everybody may read
+# the files, but only their owner gets into the folder.
+umask 077
+mkdir -p "$folder"
+keep() {
+  file="$folder/$1"
+  shift
+  test -s "$file" || "$@" > "$file"
+  chmod 644 "$file"
+}
+
+for name in clickhouse-password redis-password mqtt-password service-token admin-password; do
+  keep "$name" openssl rand -hex 24
+done
+keep signing-key openssl genpkey -algorithm ed25519
+test -s .env || sed "s/^GRAFANA_PASSWORD=\$/&$(openssl rand -hex 16)/" .env.example > .env
