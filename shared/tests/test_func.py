@@ -1,4 +1,4 @@
-"""The adapter for func's middleware, called as that calls it: in the serving loop, without await."""
+"""The adapter for func's middleware, called as that calls it: in the serving loop, not awaited."""
 
 import asyncio
 import contextlib

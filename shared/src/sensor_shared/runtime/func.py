@@ -93,6 +93,7 @@ class Hosted:
             self._state = _FAILED
         else:
             self._state = _SERVING
+            self._log.info("serving")
 
     def _terminate(self) -> None:
         if self._ending is None:
@@ -116,6 +117,8 @@ class Hosted:
             await self._function.stop()
         except Exception:  # noqa: BLE001  (the process ends all the same)
             self._log.exception("stop failed")
+        else:
+            self._log.info("stopped")
 
 
 def hosted(make: Callable[[], Function]) -> Callable[[], Hosted]:
