@@ -161,9 +161,11 @@ deps: setup ## Bring requirements.lock up to date with pyproject.toml
 	  --no-emit-index-url --no-annotate $(FUNC_EXTRAS:%=--extra %) -c $(VENV)/constraints.txt \
 	  shared/pyproject.toml functions/requirements-func.in -o functions/requirements-func.lock
 
-vendor: setup ## Build the wheel of shared/ into each function's folder, where `func build` finds it
+vendor: setup ## Put what `func build` needs into each function: the wheel of shared/, and versions
 	@rm -rf functions/*/vendor
 	@cd shared && $(abspath $(PY)) -m hatchling build -t wheel -d ../functions/consumer/vendor
+	@sed -n 's/^\([a-z0-9].*==.*\) \\$$/\1/p' functions/requirements-func.lock \
+	  > functions/consumer/vendor/constraints.txt
 	@for name in analytics alerts auth gateway; do cp -r functions/consumer/vendor functions/$$name/; done
 
 proto: setup ## Generate the gRPC code from proto/

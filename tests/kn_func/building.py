@@ -78,7 +78,11 @@ class Builder:
         (folder / "service" / "main.py").write_text(_MAIN)
         (folder / "pyproject.toml").write_text(_PROJECT)
         (folder / "f").symlink_to(Path("../../../.."), target_is_directory=True)
-        pip = {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(wheels())}
+        pip = {
+            "PIP_CONSTRAINT": str(source / "vendor" / "constraints.txt"),
+            "PIP_NO_INDEX": "1",
+            "PIP_FIND_LINKS": str(wheels()),
+        }
         _run(self._python(), "-m", "pip", "install", ".", "--target", "lib", cwd=folder, **pip)
         return Built(self._python(), folder)
 

@@ -132,7 +132,7 @@ class Pair:
                 request["headers"] = {"authorization": f"Bearer {tokens[number]}"}
             answers.append(one.client.request(method, path, **request))
         expected, found = (_comparable(answer, masked) for answer in answers)
-        assert found == expected
+        assert found == expected, f"under func: {found}\nunder functions-framework: {expected}"
         return answers[1]
 
 

@@ -2,9 +2,12 @@
 
 import json
 import uuid
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+
+from sensor_shared.contracts.events import rfc3339
 
 from .conftest import PASSWORD
 from .serving import Pair
@@ -57,7 +60,12 @@ def test_the_gateway_shows_what_the_consumer_stored(
     device = f"kn-func-{uuid.uuid4().hex[:8]}"
     body = json.dumps(reading(device, temperature=21.5)).encode()
     assert consumer.ask("POST", headers=attributes(), content=body).status_code == 202
-    for path in (f"/api/v1/devices/{device}/metrics", f"/api/v1/devices/{device}/history"):
+    now = datetime.now(UTC)
+    span = f"from={rfc3339(now - timedelta(hours=1))}&to={rfc3339(now + timedelta(hours=1))}"
+    for path in (
+        f"/api/v1/devices/{device}/metrics",
+        f"/api/v1/devices/{device}/history?{span}",
+    ):
         answer = gateway.ask("GET", path, tokens=tokens)
         assert answer.status_code == 200
         assert "21.5" in answer.text
