@@ -18,6 +18,7 @@ PY := $(BIN)/python
 LOCAL := $(PY) -m sensor_local
 STAMP := $(VENV)/.set-up
 PROTO := proto/twinup/alert/v1/alert.proto
+FUNC_EXTRAS := clickhouse grpc kafka mqtt readings redis rest
 SOURCES := shared functions eventing load infra tests
 
 .PHONY: help
@@ -119,7 +120,7 @@ docker-down-volumes: ## Stop it and delete what is stored
 	@$(COMPOSE) down --volumes
 
 ##@ Tests and checks
-.PHONY: test test-unit test-coverage test-faults test-images test-bench bench check fmt fmt-check lint vet qa
+.PHONY: test test-unit test-coverage test-faults test-images test-kn-func test-bench bench check fmt fmt-check lint vet qa
 test: setup ## Run all tests on the real parts, with coverage
 	@$(BIN)/pytest -n $(WORKERS) --dist loadgroup --cov --cov-report=
 
@@ -128,6 +129,9 @@ test-unit: setup ## Run the tests that need no part, in seconds
 
 test-coverage: setup ## Run all tests and write a report to htmlcov/
 	@$(BIN)/pytest -n $(WORKERS) --dist loadgroup --cov --cov-report=term --cov-report=html
+
+test-kn-func: setup vendor ## Build and serve each function as func's host builder does, beside functions-framework
+	@$(BIN)/pytest -q -p no:xdist tests/kn_func
 
 test-faults: setup ## Kill, pause and cut every part under load; nothing may be lost or doubled
 	@$(BIN)/pytest -s -x -q -p no:xdist --session-timeout=880 tests/faults
@@ -161,7 +165,7 @@ vet: setup ## Check the types (mypy, strict)
 qa: fmt lint vet test-unit ## Format, lint, types and unit tests: before each commit
 
 ##@ Set-up
-.PHONY: setup dev-setup deps proto
+.PHONY: setup dev-setup deps vendor proto
 setup: $(STAMP) ## Make the virtual environment and fetch Kafka, if that is not done
 
 dev-setup: setup ## The same, and say what comes next
@@ -186,6 +190,18 @@ deps: setup ## Bring requirements.lock and the images' locks up to date with pyp
 	@for image in functions tools; do $(BIN)/uv pip compile --quiet --universal \
 	  --python-version 3.11 --generate-hashes --no-emit-index-url --constraints requirements.lock \
 	  infra/images/$$image.in -o infra/images/$$image.lock || exit 1; done
+	@# Under func: the same versions, but for cloudevents.
+	@sed -n '/^cloudevents==/d; s/^\([a-z0-9].*==.*\) \\$$/\1/p' requirements.lock > $(VENV)/constraints.txt
+	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+	  --no-emit-index-url --no-annotate $(FUNC_EXTRAS:%=--extra %) -c $(VENV)/constraints.txt \
+	  shared/pyproject.toml functions/requirements-func.in -o functions/requirements-func.lock
+
+vendor: setup ## Put what `func build` needs into each function: the wheel of shared/, and versions
+	@rm -rf functions/*/vendor
+	@cd shared && $(abspath $(PY)) -m hatchling build -t wheel -d ../functions/consumer/vendor
+	@sed -n 's/^\([a-z0-9].*==.*\) \\$$/\1/p' functions/requirements-func.lock \
+	  > functions/consumer/vendor/constraints.txt
+	@for name in analytics alerts auth gateway; do cp -r functions/consumer/vendor functions/$$name/; done
 
 proto: setup ## Generate the gRPC code from proto/
 	@$(PY) -m grpc_tools.protoc -I proto --python_out=shared/src --grpc_python_out=shared/src \

@@ -42,7 +42,7 @@ class Example:
         if event.subject == "unready":
             self._ready = False
 
-def new(): return Example()
+def make(): return Example()
 """
 
 HEADERS = {"ce-specversion": "1.0", "ce-id": "1", "ce-source": "s", "ce-type": "t"}

@@ -1,2 +1,5 @@
-from sensor_gateway.app import new  # noqa: D104, F401
+from sensor_gateway.app import new as make  # noqa: D104
+from sensor_shared.runtime.func import hosted
 from sensor_shared.runtime.function import handle  # noqa: F401
+
+new = hosted(make)

@@ -6,7 +6,10 @@ from collections.abc import Awaitable, Callable
 from datetime import datetime
 from typing import Any
 
-from cloudevents.http import CloudEvent, from_http
+try:  # cloudevents 2, which func's middleware needs, keeps the code of 1 under another name
+    from cloudevents.v1.http import CloudEvent, from_http
+except ImportError:
+    from cloudevents.http import CloudEvent, from_http
 
 from sensor_shared.contracts.errors import DeliveryError, Retry
 from sensor_shared.contracts.events import Event

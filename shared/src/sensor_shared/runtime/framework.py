@@ -9,22 +9,14 @@ import gc
 import importlib.util
 import signal
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
 
 import functions_framework.aio
 import uvicorn
 
-from sensor_shared.runtime.function import (
-    SCOPE_KEY,
-    AsgiApp,
-    Function,
-    Receive,
-    Scope,
-    Send,
-    Troubled,
-)
+from sensor_shared.runtime import health
+from sensor_shared.runtime.function import SCOPE_KEY, AsgiApp, Function, Receive, Scope, Send
 from sensor_shared.runtime.responses import respond
 from sensor_shared.telemetry.logs import configure, logger
 
@@ -48,10 +40,9 @@ class FrameworkApp:
         elif scope["type"] != "http":
             return
         elif scope["path"] == LIVENESS:
-            await _health(send, self._function.alive())
+            await _tell(send, *health.liveness(self._function))
         elif scope["path"] == READINESS:
-            troubles = self._function.troubles() if isinstance(self._function, Troubled) else ()
-            await _health(send, self._function.ready(), troubles)
+            await _tell(send, *health.readiness(self._function))
         elif scope["method"] == "POST" and scope["path"] == "/":
             # An event. The function decodes and answers it by itself, errors included, and the
             # framework's router, middlewares and request objects would take a fifth of its CPU.
@@ -72,10 +63,7 @@ class FrameworkApp:
         await send({"type": "lifespan.shutdown.complete"})
 
 
-async def _health(send: Send, healthy: bool, troubles: Sequence[str] = ()) -> None:
-    word = "OK" if healthy else "Unavailable"
-    if troubles:
-        word = f"{'degraded' if healthy else word}: {'; '.join(troubles)}"
+async def _tell(send: Send, healthy: bool, word: str) -> None:
     content_type = "text/plain; charset=utf-8"
     await respond(send, 200 if healthy else 503, word.encode(), content_type=content_type)
 
@@ -87,7 +75,7 @@ def load(folder: Path) -> tuple[Function, AsgiApp]:
         folder: one of functions/*, with `function/__init__.py` in it.
     """
     source = folder / "function" / "__init__.py"
-    function: Function = _load_module(source).new()
+    function: Function = _load_module(source).make()
     framework = functions_framework.aio.create_asgi_app("handle", str(source), "http")
     return function, FrameworkApp(function, framework)
 

@@ -1,7 +1,8 @@
 """A function as both runtimes see it: one object with start, stop, health and an ASGI application.
 
-`func` calls `new()` and then `handle(scope, receive, send)`; functions-framework calls the
-module's `handle(request)`. Neither has to be installed for the other.
+The package `function` of each folder exports it three times: `make` makes it, `new` makes it for
+func's middleware (`sensor_shared.runtime.func`), and functions-framework calls `handle(request)`
+(`sensor_shared.runtime.framework`). Neither has to be installed for the other.
 """
 
 from collections.abc import Awaitable, Callable, MutableMapping, Sequence
@@ -21,7 +22,7 @@ SCOPE_KEY = "twinup.function"
 
 
 class Function(Protocol):
-    """What a function package's `new()` returns.
+    """What a function package's `make()` returns.
 
     `start` must not fail because a part is down: it opens clients that connect by
     themselves, `ready` stays false until they have, and events are answered with `Retry`.
