@@ -89,6 +89,19 @@ replay: setup ## Deliver sensor-data once more, adding what is missing: FROM=202
 	@$(PY) -m sensor_local.replay --from "$(or $(FROM),$(error FROM=2026-11-24T10:00:00Z is missing))" \
 	  $(if $(TO),--to '$(TO)')
 
+##@ Backup (TWINUP_CLICKHOUSE_HOST and its neighbours name a server)
+.PHONY: backup restore backup-show
+BACKUP := $(PY) -m sensor_local.backup
+backup: setup ## Save ClickHouse's database while it runs (TO=name or S3(…), BASE=earlier one, SUMS=1)
+	@$(BACKUP) save $(if $(TO),--to "$(TO)") $(if $(BASE),--base "$(BASE)") $(if $(SUMS),--sums)
+
+restore: setup ## Read it back and bring the schema up to date: FROM=name (DATABASE=its name there, SUMS=1)
+	@$(BACKUP) restore --from "$(or $(FROM),$(error FROM=name is missing))" \
+	  $(if $(DATABASE),--database "$(DATABASE)") $(if $(SUMS),--sums)
+
+backup-show: setup ## Count and checksum every table, to compare two databases
+	@$(BACKUP) show
+
 ##@ Tests and checks
 .PHONY: test test-unit test-coverage test-faults test-bench bench check fmt fmt-check lint vet qa
 test: setup ## Run all tests on the real parts, with coverage
