@@ -103,7 +103,7 @@ backup-show: setup ## Count and checksum every table, to compare two databases
 	@$(BACKUP) show
 
 ##@ Tests and checks
-.PHONY: test test-unit test-coverage test-faults test-bench bench check fmt fmt-check lint vet qa
+.PHONY: test test-unit test-coverage test-faults test-bench bench capacity check fmt fmt-check lint vet qa
 test: setup ## Run all tests on the real parts, with coverage
 	@$(BIN)/pytest -n $(WORKERS) --dist loadgroup --cov --cov-report=
 
@@ -123,6 +123,10 @@ test-bench: setup ## Measure what the stages of one event cost, with ratios to a
 bench: setup ## Measure the whole flow: SECONDS=60 of steady, HOLD=30 of max, ONLY="steady max"
 	@$(PY) -m load.bench.flow --seconds $(or $(SECONDS),60) --hold-seconds $(or $(HOLD),30) \
 	  $(if $(ONLY),--only $(ONLY),--output load/results/latest.json)
+
+capacity: setup ## Say what a fleet takes, from the results: DEVICES=1000000 INTERVAL=1 (DOC=1 writes docs/scaling.md)
+	@$(PY) -m load.capacity $(if $(DEVICES),--devices $(DEVICES)) $(if $(INTERVAL),--interval $(INTERVAL)) \
+	  $(if $(DOC),--document) $(ARGS)
 
 check: fmt-check lint vet test ## Exactly what CI runs
 
