@@ -87,7 +87,8 @@ class Engine:
         folder.mkdir(parents=True, exist_ok=True)
         self._lock_file = _lock(folder)
         values = settings.model_dump()
-        if backups is not None:
+        if backups is not None and "&" not in str(backups.resolve()):
+            # This sign would end the option even when it is quoted: then there are no backups.
             values["backups.allowed_path"] = quote_url(str(backups.resolve()))
         options = "&".join(f"{name}={value}" for name, value in values.items())
         # Every connection must name the folder and the options the same way.
