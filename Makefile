@@ -90,11 +90,25 @@ replay: setup ## Deliver sensor-data once more, adding what is missing: FROM=202
 	@$(PY) -m sensor_local.replay --from "$(or $(FROM),$(error FROM=2026-11-24T10:00:00Z is missing))" \
 	  $(if $(TO),--to '$(TO)')
 
+##@ Backup (TWINUP_CLICKHOUSE_HOST and its neighbours name a server)
+.PHONY: backup restore backup-show
+BACKUP := $(PY) -m sensor_local.backup
+backup: setup ## Save ClickHouse's database while it runs (TO=name or S3(…), BASE=earlier one, SUMS=1)
+	@$(BACKUP) save $(if $(TO),--to "$(TO)") $(if $(BASE),--base "$(BASE)") $(if $(SUMS),--sums)
+
+restore: setup ## Read it back and bring the schema up to date: FROM=name (DATABASE=its name there, SUMS=1)
+	@$(BACKUP) restore --from "$(or $(FROM),$(error FROM=name is missing))" \
+	  $(if $(DATABASE),--database "$(DATABASE)") $(if $(SUMS),--sums)
+
+backup-show: setup ## Count and checksum every table, to compare two databases
+	@$(BACKUP) show
+
 ##@ Deployment
 .PHONY: manifests
 manifests: ## Print what a cluster would be given: OVERLAY=dev or production
 	@if command -v kustomize >/dev/null; then build='kustomize build'; else build='kubectl kustomize'; fi; \
 	  $$build infra/knative/overlays/$(or $(OVERLAY),dev)
+
 ##@ In containers (docker compose; infra/compose/README.md)
 .PHONY: docker-build docker-secrets docker-up docker-up-infra docker-logs docker-down docker-down-volumes
 COMPOSE := docker compose -f infra/compose/docker-compose.yml
@@ -120,7 +134,8 @@ docker-down-volumes: ## Stop it and delete what is stored
 	@$(COMPOSE) down --volumes
 
 ##@ Tests and checks
-.PHONY: test test-unit test-coverage test-faults test-images test-kn-func test-bench bench check fmt fmt-check lint vet qa
+.PHONY: test test-unit test-coverage test-faults test-images test-kn-func test-bench bench
+.PHONY: capacity check fmt fmt-check lint vet qa
 test: setup ## Run all tests on the real parts, with coverage
 	@$(BIN)/pytest -n $(WORKERS) --dist loadgroup --cov --cov-report=
 
@@ -146,6 +161,10 @@ test-bench: setup ## Measure what the stages of one event cost, with ratios to a
 bench: setup ## Measure the whole flow: SECONDS=60 of steady, HOLD=30 of max, ONLY="steady max"
 	@$(PY) -m load.bench.flow --seconds $(or $(SECONDS),60) --hold-seconds $(or $(HOLD),30) \
 	  $(if $(ONLY),--only $(ONLY),--output load/results/latest.json)
+
+capacity: setup ## Say what a fleet takes, from the results: DEVICES=1000000 INTERVAL=1 (DOC=1 writes docs/scaling.md)
+	@$(PY) -m load.capacity $(if $(DEVICES),--devices $(DEVICES)) $(if $(INTERVAL),--interval $(INTERVAL)) \
+	  $(if $(DOC),--document) $(ARGS)
 
 check: fmt-check lint vet test ## Exactly what CI runs
 

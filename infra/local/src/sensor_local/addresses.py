@@ -1,4 +1,4 @@
-"""Where Kafka and the functions are: the environment says it, else the system that runs here.
+"""Where Kafka, ClickHouse and the functions are: the environment says it, else what runs here.
 
 So the same commands serve a cluster: `TWINUP_KAFKA_BROKERS=… make dlq` needs no run folder.
 """
@@ -6,13 +6,18 @@ So the same commands serve a cluster: `TWINUP_KAFKA_BROKERS=… make dlq` needs 
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
+
+from pydantic import SecretStr
 
 from sensor_dispatcher.settings import DispatcherProcess
 from sensor_local.failure import StartError
 from sensor_local.folder import RunFolder
-from sensor_shared.runtime.settings import SettingsError, config_file
+from sensor_shared.adapters.clickhouse import ClickHouseSettings
+from sensor_shared.runtime.settings import Settings, SettingsError, config_file
 
 _BROKERS = "TWINUP_KAFKA_BROKERS"
+_CLICKHOUSE = "TWINUP_CLICKHOUSE_HOST"
 _SINKS = "TWINUP_DISPATCHER_SINKS"
 _ENDPOINTS: Mapping[str, str] = {
     "consumer": "consumer",
@@ -20,6 +25,10 @@ _ENDPOINTS: Mapping[str, str] = {
     "alerts": "alerts_http",
 }
 """Name in `endpoints.json` of each Service that events are sent to."""
+
+
+class _ClickHouse(Settings):
+    clickhouse: ClickHouseSettings = ClickHouseSettings()
 
 
 class Addresses:
@@ -41,6 +50,30 @@ class Addresses:
         if not found:
             raise StartError(f"not running: `make up` starts it, or {_BROKERS} names a cluster's")
         return found
+
+    @property
+    def clickhouse(self) -> ClickHouseSettings:
+        """ClickHouse's address, user and database.
+
+        Raises:
+            StartError: when nobody says where it is, or a setting is a mistake.
+        """
+        if self._environ.get(_CLICKHOUSE):
+            try:
+                return _ClickHouse.load(self._environ).clickhouse
+            except SettingsError as error:
+                raise StartError(str(error)) from error
+        if "clickhouse" not in self._endpoints:
+            raise StartError(f"not running: `make up` starts it, or {_CLICKHOUSE} names a server")
+        address = urlsplit(self._endpoints["clickhouse"])
+        headers = self._endpoints["clickhouse_headers"]
+        return ClickHouseSettings(
+            host=address.hostname or "",
+            port=address.port or 0,
+            user=headers["X-ClickHouse-User"],
+            password=SecretStr(headers["X-ClickHouse-Key"]),
+            database=headers["X-ClickHouse-Database"],
+        )
 
     @property
     def settings(self) -> DispatcherProcess:

@@ -5,6 +5,7 @@ admin-password     of the first admin (mode 600)
 service-token      that gRPC accepts (mode 600)
 secrets/           everything else that is secret
 data/<part>/       what the parts store
+backups/           what `make backup` has saved
 logs/<process>.log
 ledger/            what the producer had acknowledged
 account.json       the account of it that the last `down` made
@@ -30,6 +31,7 @@ class RunFolder:
         self.ledger = self.path / "ledger"
         self.account_file = self.path / "account.json"
         self.secrets = self.path / "secrets"
+        self.backups = self.path / "backups"
         self._endpoints = self.path / "endpoints.json"
         self._processes = self.path / "processes.json"
         self._lock = self.path / "lock"

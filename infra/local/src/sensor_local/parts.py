@@ -48,6 +48,7 @@ def parts(run: RunFolder, ports: Mapping[str, int], credentials: Credentials) ->
             (
                 *(python, "-m", "sensor_local.clickhouse"),
                 *("--data", str(run.path / "data" / "clickhouse")),
+                *("--backups", str(run.backups)),
                 *("--host", "127.0.0.1", "--port", str(ports["clickhouse"])),
                 *("--user", CLICKHOUSE_USER),
                 *("--password-file", str(credentials.clickhouse_password_file)),

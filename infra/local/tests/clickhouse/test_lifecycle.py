@@ -95,3 +95,18 @@ def test_the_password_is_not_in_the_list_of_processes(server: ServerProcess) -> 
     )
     assert b"sensor_local.clickhouse" in shown.stdout
     assert server.auth["X-ClickHouse-Key"].encode() not in shown.stdout
+
+
+@pytest.mark.integration
+def test_backups_go_to_their_folder_and_without_one_they_are_refused(
+    start_server: Start, server: ServerProcess, tmp_path: Path
+) -> None:
+    folder = tmp_path / "back ups = 50%41"
+    own = start_server(tmp_path / "data", "--backups", str(folder))
+    own.sql("CREATE DATABASE kept")
+    assert "BACKUP_CREATED" in own.sql("BACKUP DATABASE kept TO File('one')")
+    assert (folder / "one" / ".backup").is_file()
+    assert own.stop() == 0
+    refused = server.send(b"BACKUP DATABASE default TO File('one')")
+    assert refused.status != 200
+    assert b"backups.allowed_path" in refused.body

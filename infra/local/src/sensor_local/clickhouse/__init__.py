@@ -18,5 +18,6 @@ Where it differs from one:
 - Ids of queries are those of the requests in answers and for KILL QUERY WHERE query_id = '…';
   `system.processes` shows the engine's own.
 - `readonly=1` is taken as `readonly=2`, and a URL must be shorter than 64 KiB.
+- BACKUP and RESTORE take File('name') below the folder of `--backups`, as a folder: no zip or tar.
 - The table function `file` reads what the process may read.
 """

@@ -38,7 +38,7 @@ def main(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
     os.environ["TZ"] = "UTC"
     time.tzset()
     try:
-        engine = Engine(settings.data, settings.engine, settings.max_sessions)
+        engine = Engine(settings.data, settings.engine, settings.max_sessions, settings.backups)
     except DataFolderInUseError as error:
         print(error, file=sys.stderr)  # noqa: T201 - for whoever has started it by hand
         return 1
@@ -89,6 +89,7 @@ def _parser() -> argparse.ArgumentParser:
         description="Serves the embedded ClickHouse engine by ClickHouse's HTTP interface.",
     )
     parser.add_argument("--data", type=Path, required=True, help="folder of the data")
+    parser.add_argument("--backups", type=Path, help="folder for BACKUP TO File('name')")
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=8123)
     parser.add_argument("--user", default="default")
@@ -124,6 +125,7 @@ def _settings(given: argparse.Namespace, environ: Mapping[str, str]) -> ServerSe
     )
     return ServerSettings(
         data=given.data,
+        backups=given.backups,
         host=given.host,
         port=given.port,
         user=given.user,

@@ -65,6 +65,7 @@ class Engine:
         folder: where the data are; made when missing.
         settings: what the engine may take.
         max_sessions: sessions that may be open at once.
+        backups: folder that BACKUP and RESTORE may use; without it the engine refuses them.
         clock: seconds that only grow.
 
     Raises:
@@ -76,6 +77,7 @@ class Engine:
         folder: Path,
         settings: EngineSettings,
         max_sessions: int,
+        backups: Path | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         # The library fixes its time zone when it is loaded, and loading takes a second.
@@ -84,7 +86,11 @@ class Engine:
         self._connect = connect
         folder.mkdir(parents=True, exist_ok=True)
         self._lock_file = _lock(folder)
-        options = "&".join(f"{name}={value}" for name, value in settings.model_dump().items())
+        values = settings.model_dump()
+        if backups is not None and "&" not in str(backups.resolve()):
+            # This sign would end the option even when it is quoted: then there are no backups.
+            values["backups.allowed_path"] = quote_url(str(backups.resolve()))
+        options = "&".join(f"{name}={value}" for name, value in values.items())
         # Every connection must name the folder and the options the same way.
         self._address = f"file:{quote_url(str(folder.resolve()))}?{options}"
         self._max_sessions = max_sessions

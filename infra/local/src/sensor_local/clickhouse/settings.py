@@ -29,6 +29,8 @@ class ServerSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     data: Path
+    backups: Path | None = None
+    """Folder that BACKUP and RESTORE may use; without it they are refused."""
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65_535)] = 8123
     user: Annotated[str, Field(min_length=1)] = "default"
