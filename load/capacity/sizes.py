@@ -21,8 +21,9 @@ TREND_MINUTES = 15 + 2
 KEY_BYTES = 58
 """Of each key in Redis's own tables: `used_memory` grew by so much more than `MEMORY USAGE` said,
 at 38,000 keys that expire."""
-LATEST_BYTES = 500
-"""Memory in Redis of a device's latest reading and of its place among those last seen."""
+LATEST_BYTES = 350
+"""Memory in Redis of a device's latest reading, twice around the end of a period, and of its place
+among those last seen."""
 STATE_BYTES = 220
 """Memory in Redis of a device's record of analytics."""
 MINUTE_BYTES = 340
