@@ -285,11 +285,10 @@ def test_a_binary_event_is_decoded_as_the_cloudevents_library_does_it(
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(events, "_REQUIRED", required)
             try:
-                return decode_event(lines, body)
+                event = decode_event(lines, body)
             except MalformedEventError:
                 return None
+        # Without a time the library would have it be now.
+        return event if time else replace(event, time=None)
 
-    by_library = decoded(frozenset({"a header that never comes"}))
-    if by_library is not None and not time:
-        by_library = replace(by_library, time=None)  # the library would have it be now
-    assert decoded(events._REQUIRED) == by_library
+    assert decoded(events._REQUIRED) == decoded(frozenset({"a header that never comes"}))

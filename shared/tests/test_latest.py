@@ -131,6 +131,24 @@ async def test_an_older_reading_takes_no_place_of_one_that_has_expired(
 
 
 @pytest.mark.integration
+async def test_a_late_reading_that_is_newer_than_what_is_kept_is_kept_too(
+    redis: Redis, devices: list[str]
+) -> None:
+    """It is too old to be read, and hides the older one, which the period still holds."""
+    start = await now_of(redis) // PERIOD_MS * PERIOD_MS
+    clock = [start + 30_000]
+    latest = LatestReadings(redis, ttl_seconds=300, now_ms=lambda: clock[0])
+    await latest.update(batch_of([(devices[0], start + 30_000)]))
+    clock[0] = start + PERIOD_MS + 60_000
+    assert await latest.get(devices[:1]) == [None]
+    await latest.update(batch_of([(devices[0], start + 300_000)]))
+    assert await latest.last_seen(devices[:1]) == [start + 300_000]
+    record = await redis.hget(key(start), devices[0])
+    assert isinstance(record, bytes)
+    assert moment(record) == start + 300_000
+
+
+@pytest.mark.integration
 async def test_when_a_device_was_seen_outlives_its_latest_reading(
     redis: Redis, devices: list[str]
 ) -> None:

@@ -40,8 +40,8 @@ def batch(offset_ms: int, temperature: float) -> pa.RecordBatch:
 async def test_the_latest_metrics_are_what_redis_holds_byte_for_byte(
     http: httpx.AsyncClient, redis: Redis
 ) -> None:
-    stored = LatestReadings(redis, ttl_seconds=1e9)
-    await stored.update(batch(1_000, 21.5))
+    await LatestReadings(redis, ttl_seconds=1e9).update(batch(1_000, 21.5))
+    stored = LatestReadings(redis, now_ms=lambda: BASE_MS + 60_000)
     answer = await http.get(METRICS)
     assert answer.status_code == 200
     assert answer.headers["x-data-source"] == "redis"

@@ -23,6 +23,10 @@ _IDLE_SECONDS = 30.0
 """Less than servers keep a connection (uvicorn here 75 s): none is used while it is closed."""
 _LIFE_SECONDS = 60.0
 """A connection is replaced at this age: a replica that has come since gets its share."""
+_CONNECT_SECONDS = 3.0
+"""How long one address may take, before the next one is tried."""
+_AVOID_SECONDS = 10.0
+"""For how long an address that failed is tried last."""
 
 Resolve = Callable[[str, int], Awaitable[list[str]]]
 """Returns the addresses of a host."""
@@ -78,6 +82,7 @@ class Client:
         self._idle: deque[_Connection] = deque()
         self._connections: list[_Connection] = []
         self._connecting: Counter[str] = Counter()
+        self._failed: dict[str, float] = {}
 
     async def post(self, headers: Mapping[str, str], body: bytes | None, seconds: float) -> Answer:
         """Sends a request and returns the answer.
@@ -127,18 +132,26 @@ class Client:
         self._connections = [connection for connection in self._connections if connection.open]
         load = Counter(connection.address for connection in self._connections) + self._connecting
         error = OSError(f"{self._host} has no address")
-        for address in sorted(dict.fromkeys(addresses), key=load.__getitem__):
+        now = loop.time()
+
+        def order(address: str) -> tuple[bool, int]:
+            return now - self._failed.get(address, float("-inf")) < _AVOID_SECONDS, load[address]
+
+        for address in sorted(dict.fromkeys(addresses), key=order):
             self._connecting[address] += 1
             try:
-                _, connection = await loop.create_connection(
-                    partial(_Connection, loop, address),
-                    address,
-                    self._port,
-                    ssl=self._tls,
-                    server_hostname=self._host if self._tls else None,
-                )
+                # One that does not answer has no connections either, and must not be waited for.
+                async with asyncio.timeout(_CONNECT_SECONDS):
+                    _, connection = await loop.create_connection(
+                        partial(_Connection, loop, address),
+                        address,
+                        self._port,
+                        ssl=self._tls,
+                        server_hostname=self._host if self._tls else None,
+                    )
             except OSError as failure:
                 error = failure
+                self._failed[address] = loop.time()
             else:
                 self._connections.append(connection)
                 return connection

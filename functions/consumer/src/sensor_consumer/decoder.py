@@ -13,6 +13,8 @@ from sensor_shared.contracts.rules import Breach, Rules
 TYPES: Final = frozenset({READINGS_V1, PLAIN_KAFKA_RECORD})
 _SMALL_BYTES: Final = 4_096
 """Larger events gain nothing from company, and would hold it up."""
+_MAX_EVENTS: Final = 64
+"""Of one step, which nothing else in the process can interrupt."""
 _JOIN_SECONDS: Final = 0.002
 """How long the first of them waits for others, which then cost little more than it alone."""
 
@@ -54,17 +56,26 @@ class Decoder:
         return await future
 
     def _decode_waiting(self) -> None:
-        waiting, self._waiting = self._waiting, []
+        waiting, self._waiting = self._waiting[:_MAX_EVENTS], self._waiting[_MAX_EVENTS:]
+        if self._waiting:
+            asyncio.get_running_loop().call_soon(self._decode_waiting)
         try:
             found = self._decode([event for event, _ in waiting])
-        except Exception as error:  # noqa: BLE001  (each caller answers it as its own)
-            for _, future in waiting:
-                if not future.done():
-                    future.set_exception(error)
+        except Exception:  # noqa: BLE001  (nobody foresaw it; it is the matter of one of them)
+            for event, future in waiting:
+                self._decode_alone(event, future)
             return
         for (_, future), contents in zip(waiting, found, strict=True):
             if not future.done():
                 future.set_result(contents)
+
+    def _decode_alone(self, event: Event, future: asyncio.Future[Contents]) -> None:
+        if future.done():
+            return
+        try:
+            future.set_result(self._decode([event])[0])
+        except Exception as error:  # noqa: BLE001  (the caller answers it)
+            future.set_exception(error)
 
     def _decode(self, events: Sequence[Event]) -> list[Contents]:
         decoded = decode_all(events, self._now_ms())

@@ -14,7 +14,6 @@ _NOWHERE: Final = 1e9
 """Stands for a missing degree: equal to itself, which NaN is not."""
 _PLACE: Final = np.dtype([("latitude", "f8"), ("longitude", "f8"), ("region", "i4")])
 _UNKNOWN: Final = -1
-_MAX_REGIONS: Final = 10_000
 
 _Places = npt.NDArray[Any]
 
@@ -45,7 +44,7 @@ class KnownDevices:
 
     def remember(self, stored: pa.RecordBatch) -> None:
         """Is told what `changed` returned, once it is stored."""
-        if len(self._row) + stored.num_rows > self._limit or len(self._region) > _MAX_REGIONS:
+        if len(self._row) + stored.num_rows > self._limit or len(self._region) > self._limit:
             self._row.clear()
             self._region.clear()
         ids = stored.column("device_id").to_pylist()

@@ -5,6 +5,7 @@ from typing import Annotated
 
 from pydantic import Field
 
+from sensor_shared.adapters import latest
 from sensor_shared.adapters.clickhouse import ClickHouseSettings
 from sensor_shared.adapters.grpc import AlertServiceSettings
 from sensor_shared.adapters.kafka import KafkaSettings
@@ -39,11 +40,9 @@ class StoreSettings(Section):
     """How many of them this process remembers by itself, for when Redis is away."""
 
 
-class LatestSettings(Section):
+class LatestSettings(latest.LatestSettings):
     """Section LATEST: latest values in Redis."""
 
-    ttl_seconds: Positive = 300.0
-    """Age at which a reading is no longer a latest value."""
     timeout: Positive = 0.5
     """Seconds that Redis may take for one group of events."""
     pause: Positive = 1.0

@@ -57,7 +57,7 @@ class Gateway:
             seconds=limits.probe_seconds,
         )
         readings = Readings(self._database)
-        latest = LatestReadings(self._redis, now_ms=now_ms)
+        latest = LatestReadings(self._redis, ttl_seconds=settings.latest.ttl_seconds, now_ms=now_ms)
         guard = Guard(
             TokenVerifier(self._keys, issuer=limits.issuer, audience=limits.audience),
             SessionCheck(self._redis, self._database),

@@ -6,6 +6,7 @@ from pydantic import Field
 
 from sensor_shared.adapters.clickhouse import ClickHouseSettings
 from sensor_shared.adapters.jwks import JwksSettings
+from sensor_shared.adapters.latest import LatestSettings
 from sensor_shared.adapters.redis import RedisSettings
 from sensor_shared.runtime.settings import Section, ServerSettings, Settings
 from sensor_shared.telemetry.logs import LoggerSettings
@@ -43,4 +44,5 @@ class GatewaySettings(Settings):
     server: ListenSettings = ListenSettings()
     clickhouse: ClickHouseSettings = ClickHouseSettings()
     redis: RedisSettings = RedisSettings()
+    latest: LatestSettings = LatestSettings()
     logger: LoggerSettings = LoggerSettings()

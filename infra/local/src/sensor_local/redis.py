@@ -23,6 +23,8 @@ def command(data: Path, port: int) -> tuple[str, ...]:
         "save": "",
         "maxmemory": "1gb",
         "maxmemory-policy": "noeviction",
+        # A hash of all devices expires at once: it is freed beside the work, not in its way.
+        "lazyfree-lazy-expire": "yes",
         "daemonize": "no",
         # Its title would overwrite command line and environment, by which it is recognised.
         "set-proc-title": "no",

@@ -13,17 +13,20 @@ most `SEEN_EVERY_MS` older than the newest one. It outlives the hashes.
 import hashlib
 import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
 import numpy as np
 import pyarrow as pa
+from pydantic import Field
 from redis.asyncio import Redis
 from redis.asyncio.client import Pipeline
 from redis.exceptions import NoScriptError
 
 from sensor_shared.adapters import latest_record
+from sensor_shared.adapters.latest_record import moment
 from sensor_shared.contracts.readings.document import encode
 from sensor_shared.contracts.readings.model import MAX_AHEAD_MS
+from sensor_shared.runtime.settings import Section
 
 LAST_SEEN: Final = "devices:last_seen"
 SEEN_EVERY_MS: Final = 10_000
@@ -65,12 +68,20 @@ def _key(period: int) -> str:
     return f"devices:latest:{period}"
 
 
+class LatestSettings(Section):
+    """Section LATEST, the same for whoever writes and whoever reads."""
+
+    ttl_seconds: Annotated[float, Field(gt=0, le=86_400)] = 300.0
+    """Age at which a reading is no longer a latest one."""
+
+
 class LatestReadings:
     """Reads and writes the latest readings.
 
     Args:
         redis: the client; its errors and timeouts are passed on.
-        ttl_seconds: age at which a reading may be forgotten; it is within `PERIOD_MS` more.
+        ttl_seconds: age at which a reading is no longer a latest one; Redis forgets it within
+            `PERIOD_MS` more. Whoever reads looks back as far as that.
         now_ms: the time, epoch milliseconds.
     """
 
@@ -101,8 +112,8 @@ class LatestReadings:
         newest = newest_of_each(batch)
         moments: Any = newest.column("timestamp").cast(pa.int64()).to_numpy()
         seen = self._worth_telling(newest.column("device_id").to_pylist(), moments.tolist())
-        # Those expired already are not even sent, but they were seen.
-        alive = moments > self._now_ms() - self._ttl_ms
+        # As long as a hash may hold an older reading of the device, the newer one belongs there.
+        alive = self._expires(moments // PERIOD_MS) > self._now_ms()
         if not alive.all():
             newest, moments = newest.filter(pa.array(alive)), moments[alive]
 
@@ -142,7 +153,11 @@ class LatestReadings:
         records = await self._records(device_ids)
         scores = await self._redis.zmscore(LAST_SEEN, list(device_ids))
         return [
-            latest_record.moment(record) if record else None if score is None else int(score)
+            max(
+                moment(record) if record else 0,
+                int(score) if score else 0,
+            )
+            or None
             for record, score in zip(records, scores, strict=True)
         ]
 
@@ -155,18 +170,23 @@ class LatestReadings:
             for period in reversed(periods):
                 pipe.hmget(_key(period), list(device_ids))
             answers: list[list[bytes | None]] = await pipe.execute()
+        oldest = now - self._ttl_ms
         return [
-            next((record for record in records if record is not None), None)
+            next((record for record in records if record and moment(record) > oldest), None)
             for records in zip(*answers, strict=True)
         ]
+
+    def _expires(self, period: Any) -> Any:
+        """When the hash of a period, or of each of an array of them, expires."""
+        return (period + 1) * PERIOD_MS + self._ttl_ms
 
     def _worth_telling(self, ids: Sequence[str], moments: Sequence[int]) -> dict[str, int]:
         """Returns the devices whose last moment in the sorted set has grown old."""
         told = self._told
         return {
-            id_: moment
-            for id_, moment in zip(ids, moments, strict=True)
-            if moment - told.get(id_, 0) >= SEEN_EVERY_MS
+            id_: measured
+            for id_, measured in zip(ids, moments, strict=True)
+            if measured - told.get(id_, 0) >= SEEN_EVERY_MS
         }
 
     def _remember(self, seen: dict[str, int]) -> None:
@@ -177,7 +197,8 @@ class LatestReadings:
     async def _send(self, part: _Part | None, then: Callable[[Pipeline], None]) -> None:
         try:
             await self._pipe(part, then)
-        except NoScriptError:  # Redis was started anew
+        except NoScriptError:  # Redis was started anew, perhaps without its data
+            self._told.clear()
             await self._redis.script_load(_SET_NEWER)
             await self._pipe(part, then)
 
@@ -185,8 +206,7 @@ class LatestReadings:
         async with self._redis.pipeline(transaction=False) as pipe:
             if part is not None:
                 period, ids, records = part
-                expires = (period + 1) * PERIOD_MS + self._ttl_ms
-                pipe.evalsha(_SHA, 1, _key(period), expires, *ids, *records)
+                pipe.evalsha(_SHA, 1, _key(period), self._expires(period), *ids, *records)
             then(pipe)
             if len(pipe):
                 await pipe.execute()

@@ -23,6 +23,7 @@ EventHandler = Callable[[Event], Awaitable[None]]
 _LINE_SECONDS = 1.0
 _TROUBLE_SECONDS = 10.0
 _STRUCTURED = "application/cloudevents+json"
+_CONTENT_TYPE = "ce-datacontenttype"  # where there is no header of its own, against the rules
 _REQUIRED = frozenset({"ce-specversion", "ce-id", "ce-source", "ce-type"})
 _KNOWN = ("id", "source", "type", "specversion", "datacontenttype", "subject", "time")
 
@@ -182,11 +183,11 @@ def decode_event(headers: list[tuple[bytes, bytes]], body: bytes) -> Event:
             and set(fields) >= _REQUIRED
         ):
             # What every data plane sends. The library takes 0.1 ms for it, a third of all that an
-            # event of one reading costs; a test compares the two.
+            # event of one reading costs, and makes up a time where there is none; a test compares.
             attributes: dict[str, Any] = {
                 name[3:]: value for name, value in fields.items() if name.startswith("ce-")
             }
-            attributes["datacontenttype"] = fields.get("content-type")
+            attributes["datacontenttype"] = fields.get("content-type", fields.get(_CONTENT_TYPE))
             return _event(attributes, body)
         decoded: CloudEvent = from_http(fields, body, data_unmarshaller=_as_it_came)
         return _event(dict(decoded.get_attributes()), _as_bytes(decoded.get_data()))

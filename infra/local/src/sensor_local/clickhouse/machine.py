@@ -8,6 +8,7 @@
   should not wait for them, so their threads give way.
 """
 
+import contextlib
 import fcntl
 import os
 import sys
@@ -34,15 +35,16 @@ class Machine(threading.Thread):
         super().__init__(name="machine", daemon=True)
         self._folder = folder
         self._done: set[Path] = set()
-        self._stop = threading.Event()
+        self._ended = threading.Event()
 
     def run(self) -> None:
         """Looks until it is stopped."""
         if sys.platform != "linux":
             return
         while True:
-            self.look()
-            if self._stop.wait(_LOOK_SECONDS):
+            with contextlib.suppress(OSError):  # what was listed may be gone when it is looked at
+                self.look()
+            if self._ended.wait(_LOOK_SECONDS):
                 return
 
     def look(self) -> None:
@@ -58,7 +60,7 @@ class Machine(threading.Thread):
 
     def stop(self) -> None:
         """Ends the thread."""
-        self._stop.set()
+        self._ended.set()
         self.join()
 
 
