@@ -105,7 +105,7 @@ backup-show: setup ## Count and checksum every table, to compare two databases
 
 ##@ Deployment
 .PHONY: manifests
-manifests: ## Print what a cluster would be given: OVERLAY=dev or production
+manifests: ## Print what a cluster would be given: OVERLAY=dev, production or func
 	@if command -v kustomize >/dev/null; then build='kustomize build'; else build='kubectl kustomize'; fi; \
 	  $$build infra/knative/overlays/$(or $(OVERLAY),dev)
 
