@@ -112,7 +112,7 @@ manifests: ## Print what a cluster would be given: OVERLAY=dev, production or fu
 ##@ In containers (docker compose; infra/compose/README.md)
 .PHONY: docker-build docker-secrets docker-up docker-up-infra docker-logs docker-down docker-down-volumes
 COMPOSE := docker compose -f infra/compose/docker-compose.yml
-docker-build: ## Build both images
+docker-build: docker-secrets ## Build both images
 	@$(COMPOSE) build
 
 docker-secrets: ## Make the passwords and keys that are missing, random (infra/compose/secrets, .env)
