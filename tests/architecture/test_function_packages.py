@@ -128,7 +128,7 @@ def test_func_deploys_what_the_knative_service_says(function: str) -> None:
         )
     } == service["spec"]["template"]["metadata"]["annotations"]
     labels = {label["key"]: label["value"] for label in deploy.get("labels", [])}
-    # func puts the same labels on Service and pods: network policies and PodMonitors select by them.
+    # func puts the same labels on Service and pods; network policies and PodMonitors ask for them.
     assert labels == service["metadata"].get("labels", {}) | of_every_pod()
     assert under_func(function) == in_the_service(container)
 
