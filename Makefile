@@ -166,7 +166,7 @@ capacity: setup ## Say what a fleet takes, from the results: DEVICES=1000000 INT
 	@$(PY) -m load.capacity $(if $(DEVICES),--devices $(DEVICES)) $(if $(INTERVAL),--interval $(INTERVAL)) \
 	  $(if $(DOC),--document) $(ARGS)
 
-check: fmt-check lint vet test ## Exactly what CI runs
+check: fmt-check lint vet test ## What CI runs first
 
 fmt: setup ## Format the code and fix what can be fixed
 	@$(BIN)/ruff check --fix-only --quiet .
