@@ -105,14 +105,14 @@ backup-show: setup ## Count and checksum every table, to compare two databases
 
 ##@ Deployment
 .PHONY: manifests
-manifests: ## Print what a cluster would be given: OVERLAY=dev or production
+manifests: ## Print what a cluster would be given: OVERLAY=dev, production or func
 	@if command -v kustomize >/dev/null; then build='kustomize build'; else build='kubectl kustomize'; fi; \
 	  $$build infra/knative/overlays/$(or $(OVERLAY),dev)
 
 ##@ In containers (docker compose; infra/compose/README.md)
 .PHONY: docker-build docker-secrets docker-up docker-up-infra docker-logs docker-down docker-down-volumes
 COMPOSE := docker compose -f infra/compose/docker-compose.yml
-docker-build: ## Build both images
+docker-build: docker-secrets ## Build both images
 	@$(COMPOSE) build
 
 docker-secrets: ## Make the passwords and keys that are missing, random (infra/compose/secrets, .env)
@@ -166,7 +166,7 @@ capacity: setup ## Say what a fleet takes, from the results: DEVICES=1000000 INT
 	@$(PY) -m load.capacity $(if $(DEVICES),--devices $(DEVICES)) $(if $(INTERVAL),--interval $(INTERVAL)) \
 	  $(if $(DOC),--document) $(ARGS)
 
-check: fmt-check lint vet test ## Exactly what CI runs
+check: fmt-check lint vet test ## What CI runs first
 
 fmt: setup ## Format the code and fix what can be fixed
 	@$(BIN)/ruff check --fix-only --quiet .

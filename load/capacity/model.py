@@ -9,8 +9,8 @@ from load.capacity.costs import Measured
 DAY = 86_400
 GIB = 2**30
 GB = 1e9
-CONSUMER_INSERTS = 60.0
-"""Inserts per second into `readings` that one server took in the benchmark (its default)."""
+CONSUMER_INSERTS = 10.0
+"""Inserts per second into `readings` of all consumers, for each shard of a cluster."""
 
 
 @dataclass(frozen=True)

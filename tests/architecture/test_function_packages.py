@@ -128,8 +128,20 @@ def test_func_deploys_what_the_knative_service_says(function: str) -> None:
         )
     } == service["spec"]["template"]["metadata"]["annotations"]
     labels = {label["key"]: label["value"] for label in deploy.get("labels", [])}
-    assert labels == service["metadata"].get("labels", {})
+    # func puts the same labels on Service and pods; network policies and PodMonitors ask for them.
+    assert labels == service["metadata"].get("labels", {}) | of_every_pod()
     assert under_func(function) == in_the_service(container)
+
+
+def of_every_pod() -> dict[str, str]:
+    """Labels that infra/knative adds to the pods of each function."""
+    found: dict[str, str] = {}
+    for folder in (SERVICES, SERVICES.parent):
+        text = (folder / "kustomization.yaml").read_text(encoding="utf-8")
+        for entry in yaml.safe_load(text)["labels"]:
+            found |= entry["pairs"]
+    assert found.keys() == {"app.kubernetes.io/component", "app.kubernetes.io/part-of"}
+    return found
 
 
 def under_func(function: str) -> set[tuple[str, str]]:

@@ -13,6 +13,7 @@ from .processes import FUNCTIONS, leaves, loaded, unknown
 
 STACK = yaml.safe_load((ROOT / "infra/openfaas/stack.yaml").read_text(encoding="utf-8"))
 MOUNTED = "/var/openfaas/secrets"
+SERVICES = ROOT / "infra/knative/base/functions"
 every_function = pytest.mark.parametrize("name", FUNCTIONS)
 
 
@@ -70,3 +71,29 @@ def test_nobody_is_subscribed_to_the_connector_that_would_lose_events(name: str)
     assert found["annotations"]["com.openfaas.health.http.path"] == "/health/liveness"
     assert found["annotations"]["com.openfaas.ready.http.path"] == "/health/readiness"
     assert found["labels"]["com.openfaas.scale.zero"] == "false"
+
+
+@every_function
+def test_a_function_is_as_many_and_as_large_as_on_knative(name: str) -> None:
+    service = yaml.safe_load((SERVICES / f"{name}.yaml").read_text(encoding="utf-8"))
+    template = service["spec"]["template"]
+    found = function(name)
+    (container,) = template["spec"]["containers"]
+    limits = {kind: found[kind] for kind in ("requests", "limits")}
+    assert limits == container["resources"]
+    scale = {
+        f"autoscaling.knative.dev/{knative}": found["labels"][f"com.openfaas.scale.{openfaas}"]
+        for knative, openfaas in (("min-scale", "min"), ("max-scale", "max"), ("target", "target"))
+    }
+    assert scale.items() <= template["metadata"]["annotations"].items()
+
+
+@every_function
+def test_every_part_is_named_as_the_namespace_names_it(name: str) -> None:
+    """By a Service of infra/knative/parts, or Strimzi's for the Kafka there."""
+    parts = {"kafka-kafka-bootstrap"}
+    for file in (ROOT / "infra/knative/parts").glob("*.yaml"):
+        documents = filter(None, yaml.safe_load_all(file.read_text(encoding="utf-8")))
+        parts |= {d["metadata"]["name"] for d in documents if d["kind"] == "Service"}
+    hosts = re.findall(r"([a-z-]+)\.twinup-sensors\b", str(function(name)["environment"]))
+    assert {"clickhouse", "redis"} <= set(hosts) <= parts

@@ -15,6 +15,7 @@ import yaml
 ROOT = Path(__file__).parents[3]
 KNATIVE = ROOT / "infra" / "knative"
 OVERLAYS = ("dev", "production")
+"""That have all Services; `func` is compared with `dev`."""
 SERVING = "serving.knative.dev/v1"
 NAMESPACE = "twinup-sensors"
 

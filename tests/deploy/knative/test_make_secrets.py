@@ -1,10 +1,14 @@
 """The Job of the development overlay makes each secret once, and shows none."""
 
+import ast
 import json
+import re
+import sys
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from importlib.metadata import packages_distributions
 from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError
@@ -14,7 +18,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from . import contract
-from .rendered import NAMESPACE, Rendered
+from .rendered import NAMESPACE, ROOT, Rendered
 
 PATH = f"/api/v1/namespaces/{NAMESPACE}/secrets"
 
@@ -113,3 +117,20 @@ def test_the_pod_is_given_the_script_and_the_right_that_it_needs(dev: Rendered) 
     assert dev.data("make-secrets")[file] == contract.MADE_BY.read_text(encoding="utf-8")
     (binding,) = dev.of("RoleBinding")
     assert binding["subjects"][0]["name"] == pod.spec["serviceAccountName"]
+
+
+def test_the_image_holds_every_package_that_the_script_imports(dev: Rendered) -> None:
+    image = dev.pod("make-secrets").container["image"].rpartition(":")[0]
+    name = image.removeprefix("ghcr.io/example/twinup-")
+    lock = (ROOT / "infra/images" / f"{name}.lock").read_text(encoding="utf-8")
+    held = set(re.findall(r"^([a-z0-9-]+)==", lock, re.MULTILINE))
+    modules = set()
+    for node in ast.walk(ast.parse(contract.MADE_BY.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            modules |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            modules.add(node.module or "")
+    foreign = {module.partition(".")[0] for module in modules} - sys.stdlib_module_names
+    assert foreign == {"cryptography"}
+    for module in foreign:
+        assert set(packages_distributions()[module]) <= held, f"{image} has no {module}"

@@ -14,6 +14,11 @@ KUBERNETES = "1.34"
 CORE_GROUPS = {"", "apps", "batch", "policy", "networking.k8s.io", "rbac.authorization.k8s.io"}
 
 
+@pytest.fixture(params=(*OVERLAYS, "func"))
+def overlay(request: pytest.FixtureRequest) -> Rendered:
+    return render(str(request.param))
+
+
 def group(api_version: str) -> str:
     return api_version.rpartition("/")[0]
 
@@ -80,4 +85,4 @@ def test_strictness_leaves_free_fields_alone() -> None:
 
 def test_every_overlay_is_checked() -> None:
     files = (KNATIVE / "overlays").glob("*/kustomization.yaml")
-    assert {file.parent.name for file in files} == set(OVERLAYS)
+    assert {file.parent.name for file in files} == {*OVERLAYS, "func"}

@@ -3,11 +3,15 @@
 import re
 from collections.abc import Iterable
 from decimal import Decimal
+from pathlib import Path
 
 import pytest
 import yaml
 
+from sensor_consumer.settings import ConsumerSettings
+
 from . import contract
+from .environment import settings
 from .rendered import ROOT, Manifest, Pod, Rendered, render
 
 IN_FLIGHT = 99
@@ -119,6 +123,20 @@ def test_a_request_may_last_longer_than_its_source_waits(overlay: Rendered) -> N
         waits = int(source["spec"]["delivery"]["timeout"].removeprefix("PT").removesuffix("S"))
         name = source["spec"]["sink"]["ref"]["name"]
         assert waits < overlay.pod(name).spec["timeoutSeconds"], name
+
+
+def test_all_consumers_together_insert_as_seldom_as_a_clickhouse_cluster_wants(
+    production: Rendered, tmp_path: Path
+) -> None:
+    pod = production.pod("consumer")
+    given = settings(production, pod, tmp_path)
+    assert isinstance(given, ConsumerSettings)
+    text = (ROOT / "docs/delivery.md").read_text(encoding="utf-8")
+    stated = re.search(r"\| 5 to (\d+) for each shard, all processes together \|", text)
+    assert stated is not None
+    assert given.store.inserts_per_second * pod.replicas[1] == float(stated[1])
+    formula = f"| {stated[1]} for each shard of ClickHouse, divided by the pods "
+    assert formula in (ROOT / "docs/scaling.md").read_text(encoding="utf-8")
 
 
 def test_no_function_goes_to_zero(overlay: Rendered) -> None:
