@@ -1,11 +1,13 @@
 """The HTTP client keeps connections, and whatever a server does is an answer or an error."""
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 
 import pytest
 
+from sensor_dispatcher import client as client_module
 from sensor_dispatcher.client import KEPT_BYTES, Answer, Client
 
 Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
@@ -200,6 +202,28 @@ async def test_a_replica_that_comes_later_gets_its_share(replicas: Replicas) -> 
     await asyncio.gather(*(client.post({}, b"x", 5) for _ in range(6)))
     client.close()
     assert replicas.served["127.0.0.2"] >= 3
+
+
+async def test_an_address_that_does_not_answer_is_passed_by_and_tried_last_afterwards(
+    replicas: Replicas, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its queue of connections is full, so that the kernel answers no further one."""
+    monkeypatch.setattr(client_module, "_CONNECT_SECONDS", 1.0)
+    with socket.socket() as silent, ExitStack() as waiting:
+        silent.bind(("127.0.0.9", replicas.port))
+        silent.listen(0)
+        for _ in range(4):
+            one = waiting.enter_context(socket.socket())
+            one.setblocking(False)
+            one.connect_ex(("127.0.0.9", replicas.port))
+        replicas.addresses.insert(0, "127.0.0.9")
+        client = replicas.client()
+        answers = await asyncio.gather(*(client.post({}, b"x", 5) for _ in range(6)))
+        monkeypatch.setattr(client_module, "_CONNECT_SECONDS", 60.0)
+        later = await asyncio.gather(*(client.post({}, b"x", 5) for _ in range(9)))
+        client.close()
+    assert {answer.status for answer in answers + later} == {202}
+    assert replicas.served == {"127.0.0.1": 15}
 
 
 async def test_an_address_where_nobody_listens_is_passed_over(replicas: Replicas) -> None:
