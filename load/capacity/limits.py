@@ -20,6 +20,7 @@ ROLLUP_CPU = 0.4 / 1_200_000
 """CPU seconds for one reading in a minute that is made anew (decision 7)."""
 ROLLUP_MINUTES = 150.0
 """Seconds of readings that one run makes anew at most."""
+_SCALED = ("consumer", "analytics", "alerts", "gateway")
 _MAX_SCALE = "autoscaling.eventing.knative.dev/max-scale"
 
 
@@ -41,7 +42,7 @@ class Limit:
 def limits(plan: Plan, measured: Measured) -> list[Limit]:
     """Returns the limits of a plan's kind of load, the first to be met first."""
     cost = partial(_cores_of_one_reading, plan, measured)
-    pods = {name: _function(name) for name in ("consumer", "analytics")}
+    pods = {name: _function(name) for name in _SCALED}
     dispatching = _source()
     raw_gb = stored_gb(replace(plan, devices=1.0), measured)
     rates: Sequence[tuple[str, float, str]] = [
@@ -66,6 +67,19 @@ def limits(plan: Plan, measured: Measured) -> list[Limit]:
                 "raise max-scale; replicas that meet at a device read it again"
                 " (`sensor_analytics_conflicts_total`)"
             ),
+        ),
+        (
+            f"{pods['alerts']} pods of alerts (its max-scale)",
+            pods["alerts"] * plan.busy / cost("alerts"),
+            "raise max-scale; fewer breaches, by better rules, is the better remedy",
+        ),
+        (
+            f"{pods['gateway']} pods of gateway (its max-scale)",
+            # People's requests are counted by devices, however often these send.
+            pods["gateway"]
+            * plan.busy
+            / (measured.request * plan.requests_per_device * plan.interval),
+            "raise max-scale",
         ),
         (
             f"{dispatching} dispatching pods (max-scale of the KafkaSources)",
