@@ -20,6 +20,8 @@ from sensor_gateway.settings import GatewaySettings
 from sensor_shared.runtime.function import Receive, Scope, Send
 from sensor_shared.testing import rest
 
+from .login import log_in
+
 pytestmark = pytest.mark.integration
 PASSWORD = "of the first admin"
 
@@ -55,11 +57,7 @@ class Services:
     restart: Any
 
     def log_in(self) -> dict[str, str]:
-        body = {"username": "admin", "password": PASSWORD}
-        answer = requests.post(f"{self.auth}/auth/login", json=body, timeout=10)
-        assert answer.status_code == 200, answer.text
-        tokens: dict[str, str] = answer.json()
-        return tokens
+        return log_in(self.auth, PASSWORD)
 
     def opens(self, tokens: dict[str, str]) -> int:
         headers = {"Authorization": f"Bearer {tokens['access_token']}"}

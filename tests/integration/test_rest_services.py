@@ -25,6 +25,8 @@ from sensor_gateway.settings import GatewaySettings
 from sensor_shared.testing import rest
 from sensor_shared.testing.openapi import gaps
 
+from .login import log_in
+
 pytestmark = pytest.mark.integration
 PASSWORD = uuid.uuid4().hex
 
@@ -35,11 +37,7 @@ class Services:
     gateway: str
 
     def log_in(self) -> dict[str, str]:
-        body = {"username": "admin", "password": PASSWORD}
-        answer = requests.post(f"{self.auth}/auth/login", json=body, timeout=10)
-        assert answer.status_code == 200, answer.text
-        tokens: dict[str, str] = answer.json()
-        return tokens
+        return log_in(self.auth, PASSWORD)
 
     def headers(self) -> dict[str, str]:
         return {"Authorization": f"Bearer {self.log_in()['access_token']}"}

@@ -153,11 +153,7 @@ class LatestReadings:
         records = await self._records(device_ids)
         scores = await self._redis.zmscore(LAST_SEEN, list(device_ids))
         return [
-            max(
-                moment(record) if record else 0,
-                int(score) if score else 0,
-            )
-            or None
+            max(moment(record) if record else 0, int(score or 0)) or None
             for record, score in zip(records, scores, strict=True)
         ]
 
