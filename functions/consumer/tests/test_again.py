@@ -35,11 +35,11 @@ async def test_a_consumer_that_died_before_it_could_note_what_it_stored_doubles_
 ) -> None:
     events = [(batch(f"{device}-{number}", 3), new_id()) for number in range(4)]
 
-    async def never(*_arguments: Any) -> bool:
-        return False
+    async def never(*_arguments: Any) -> None:
+        return
 
     with monkeypatch.context() as patch:
-        patch.setattr(Cache, "publish", never)
+        patch.setattr(Cache, "remember", never)
         async with deployed(settings) as first:
             for data, event_id in events:
                 assert (await first.send(data, event_id=event_id)).status_code == 202
@@ -80,7 +80,8 @@ async def test_a_replayed_event_adds_only_what_is_missing_and_shows_it(
 async def test_a_replayed_arrow_batch_brings_back_what_was_deleted(
     consumer: Deployed, database: Database, device: str
 ) -> None:
-    data, event_id = batch_of([reading(device, now_ms() - n) for n in range(10)]), new_id()
+    moment = now_ms()
+    data, event_id = batch_of([reading(device, moment - n) for n in range(10)]), new_id()
     assert (await consumer.send(data, event_id=event_id)).status_code == 202
     await database.rows("DELETE FROM readings WHERE toUnixTimestamp64Milli(timestamp) % 2 = 0")
     (left, _) = await raw(database)

@@ -48,7 +48,7 @@ async def test_without_clickhouse_nothing_is_acknowledged_and_it_recovers(
     answer = await consumer.send(data, event_id=event_id)
     assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
     assert await rows_of(database) == []
-    assert await latest.get([device]) == [None]
+    assert await latest.get([device]) != [None]  # what is measured now is seen all the same
     await until(lambda: not consumer.function.ready(), "readiness to end")
     assert consumer.function.alive()
     await lines.clickhouse.mend()

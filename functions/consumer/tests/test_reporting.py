@@ -125,13 +125,8 @@ async def test_a_key_is_remembered_by_all_replicas_for_at_least_the_time_set(red
     keys = [uuid.uuid4().hex for _ in range(3)]
     await redis.script_flush()  # as after a new start of Redis
 
-    async def stored(*some: str) -> None:
-        async with redis.pipeline(transaction=False) as pipe:
-            one.stored(pipe, some)
-            await pipe.execute()
-
     assert await one.begin(keys) == [Past.NEW] * 3
-    await stored(*keys[:2])
+    await one.stored(keys[:2])
     assert await other.begin(keys) == [Past.STORED, Past.STORED, Past.BEGUN]
     clock.now += 900
     assert await other.begin(keys) == [Past.STORED, Past.STORED, Past.BEGUN]
@@ -139,7 +134,7 @@ async def test_a_key_is_remembered_by_all_replicas_for_at_least_the_time_set(red
     assert await other.begin(keys) == [Past.NEW] * 3  # forgotten
     for name in await redis.keys(f"{prefix}:stored:*"):
         assert 0 < await redis.ttl(name) <= 1_800
-    await stored(*keys)
+    await one.stored(keys)
     assert await redis.zcard(f"{prefix}:begun") == 0  # what is stored needs no more doubt
 
 
@@ -151,7 +146,7 @@ async def test_a_redis_that_is_away_is_asked_once_and_then_left_alone() -> None:
     key = uuid.uuid4().hex
     assert await cache.begin([key]) == {}
     assert circuit.open
-    assert not await cache.publish(batch_of([reading("d")]), [key])
+    assert not await cache.show(batch_of([reading("d")]))
     clock.now = 1.0
     assert not circuit.open
     await client.aclose()

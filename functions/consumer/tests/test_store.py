@@ -79,17 +79,21 @@ class Writer:
 
 @dataclass
 class Memory:
-    """Knows the past of some events; notes what is published."""
+    """Knows the past of some events; notes what is shown and remembered."""
 
     past: dict[str, Past] = field(default_factory=dict)
-    published: list[str] = field(default_factory=list)
+    remembered: list[str] = field(default_factory=list)
+    shown: int = 0
 
     async def begin(self, keys: Sequence[str]) -> dict[str, Past]:
         return {key: self.past.get(key, Past.NEW) for key in keys}
 
-    async def publish(self, _batch: pa.RecordBatch, keys: Sequence[str]) -> bool:
-        self.published += keys
+    async def show(self, batch: pa.RecordBatch) -> bool:
+        self.shown += batch.num_rows
         return True
+
+    async def remember(self, keys: Sequence[str]) -> None:
+        self.remembered += keys
 
 
 @dataclass
@@ -129,7 +133,7 @@ async def test_events_that_come_together_are_one_insert() -> None:
     async with bench() as b:
         await asyncio.gather(*(b.store.add(delivery(str(i))) for i in range(20)))
         assert b.writer.tried == [[str(i) for i in range(20)]]
-        assert len(b.memory.published) == 20
+        assert len(b.memory.remembered) == 20
 
 
 async def test_an_insert_is_bounded_and_the_rest_follows() -> None:
@@ -175,7 +179,7 @@ async def test_of_a_group_whose_insert_had_no_answer_only_what_is_missing_is_ins
         await asyncio.gather(*(b.store.add(delivery(name)) for name in "ab"))
         assert b.writer.tried == [["a", "b"], ["b"]]
         assert len(set(b.writer.tokens)) == 1  # the first one may still be on its way
-        assert b.memory.published == [delivery(name).key for name in "ab"]
+        assert b.memory.remembered == [delivery(name).key for name in "ab"]
 
 
 async def test_an_event_that_somebody_began_and_did_not_end_is_looked_up_before_it_is_stored() -> (
@@ -187,7 +191,8 @@ async def test_an_event_that_somebody_began_and_did_not_end_is_looked_up_before_
         await asyncio.gather(*(b.store.add(delivery(name)) for name in "abc"))
         assert b.writer.asked == [["a", "b"]]
         assert b.writer.written == ["c", "b"]
-        assert len(b.memory.published) == 3  # nobody knows whether the first one was shown
+        assert b.memory.shown == 3  # nobody knows whether the first one was
+        assert len(b.memory.remembered) == 3
 
 
 async def test_an_event_given_back_is_looked_up_when_it_comes_again_even_without_redis() -> None:
@@ -198,7 +203,7 @@ async def test_an_event_given_back_is_looked_up_when_it_comes_again_even_without
         b.writer.there = {"a"}
         await b.store.add(delivery("a"))
         assert b.writer.written == []
-        assert b.memory.published == [delivery("a").key]
+        assert b.memory.remembered == [delivery("a").key]
 
 
 async def test_a_replayed_event_is_looked_up_although_it_is_known_to_be_stored() -> None:
@@ -220,7 +225,7 @@ async def test_a_longer_absence_gives_every_event_back_and_forgets_none() -> Non
         adding = [b.store.add(delivery(name)) for name in "ab"]
         results = await asyncio.gather(*adding, return_exceptions=True)
         assert [type(result) for result in results] == [Retry, Retry]
-        assert b.memory.published == []
+        assert b.memory.remembered == []
         await asyncio.gather(*(b.store.add(delivery(name)) for name in "ab"))
         assert b.writer.written == ["a", "b"]
 
@@ -291,8 +296,8 @@ async def test_an_event_with_rejects_is_answered_when_these_are_stored_too() -> 
         results = await asyncio.gather(good, bad, return_exceptions=True)
         assert [type(result) for result in results] == [type(None), Retry]
         assert b.writer.written == ["good", "bad"]
-        assert b.memory.published == [delivery("good").key]
+        assert b.memory.remembered == [delivery("good").key]
         await b.store.add(rejecting("bad"))
         assert b.writer.asked == [["bad"]]  # its readings may be there
         assert b.writer.kept == ["bad"]
-        assert b.memory.published == [delivery(name).key for name in ("good", "bad")]
+        assert b.memory.remembered == [delivery(name).key for name in ("good", "bad")]

@@ -40,15 +40,17 @@ class Cache:
         past = await self._try(lambda: self._keys.begin(keys))
         return dict(zip(keys, past, strict=True)) if past else {}
 
-    async def publish(self, batch: pa.RecordBatch, keys: Sequence[str]) -> bool:
-        """Makes stored readings visible, then remembers their events; tells whether it worked.
+    async def show(self, batch: pa.RecordBatch) -> bool:
+        """Makes readings visible; tells whether it worked."""
+        return await self._try(lambda: self._show(batch)) is True
 
-        In this order: a remembered event is not looked at again.
-        """
-        return await self._try(lambda: self._publish(batch, keys)) is True
+    async def remember(self, keys: Sequence[str]) -> None:
+        """Remembers events as stored: they are not looked at again."""
+        if keys:
+            await self._try(lambda: self._keys.stored(keys))
 
-    async def _publish(self, batch: pa.RecordBatch, keys: Sequence[str]) -> bool:
-        await self._latest.update(batch, then=lambda pipe: self._keys.stored(pipe, keys))
+    async def _show(self, batch: pa.RecordBatch) -> bool:
+        await self._latest.update(batch)
         return True
 
     async def _try(self, work: Callable[[], Awaitable[Result]]) -> Result | None:

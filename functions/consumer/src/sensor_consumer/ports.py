@@ -28,5 +28,8 @@ class Memory(Protocol):
     async def begin(self, keys: Sequence[str]) -> Mapping[str, Past]:
         """Notes events that are going to be stored; returns what it knows of their past."""
 
-    async def publish(self, batch: pa.RecordBatch, keys: Sequence[str]) -> bool:
-        """Shows readings and remembers their events."""
+    async def show(self, batch: pa.RecordBatch) -> bool:
+        """Shows readings; tells whether it worked."""
+
+    async def remember(self, keys: Sequence[str]) -> None:
+        """Remembers events as stored."""

@@ -7,7 +7,6 @@ from enum import IntEnum
 from typing import Final
 
 from redis.asyncio import Redis
-from redis.asyncio.client import Pipeline
 
 
 class Past(IntEnum):
@@ -82,6 +81,7 @@ class SharedKeys:
         prefix: str = "{consumer}",
         clock: Callable[[], float] = time.time,
     ):
+        self._redis = redis
         self._begin = redis.register_script(_BEGIN)
         self._seconds = seconds
         self._prefix = prefix
@@ -99,15 +99,19 @@ class SharedKeys:
         past = await self._begin(names, [now, now - 2 * self._seconds, *map(_member, keys)])
         return [Past(answer) for answer in past]
 
-    def stored(self, pipe: Pipeline, keys: Iterable[str]) -> None:
-        """Adds to a pipeline the commands that remember events as stored."""
+    async def stored(self, keys: Sequence[str]) -> None:
+        """Remembers events as stored.
+
+        Raises:
+            RedisError: when Redis does not answer.
+        """
         members = [_member(key) for key in keys]
-        if not members:
-            return
         name = self._stored(int(self._clock()) // self._seconds)
-        pipe.sadd(name, *members)
-        pipe.expire(name, 2 * self._seconds)
-        pipe.zrem(self._begun, *members)
+        async with self._redis.pipeline(transaction=False) as pipe:
+            pipe.sadd(name, *members)
+            pipe.expire(name, 2 * self._seconds)
+            pipe.zrem(self._begun, *members)
+            await pipe.execute()
 
     def _stored(self, turn: int) -> str:
         return f"{self._prefix}:stored:{turn}"

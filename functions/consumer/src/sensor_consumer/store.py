@@ -3,13 +3,17 @@
 An insert costs the engine 5 to 9 ms of CPU whether it holds 60 rows or 1,000, so their number
 per second is bounded, not their size. What arrives while a group waits for its turn joins it. A few
 inserts may be under way at the same time, so that a slow one does not hold up the next.
+
+Its latest readings are shown while ClickHouse works (docs/decisions/0009): a slow Redis holds up
+answers for its timeout, never inserts.
 """
 
 import asyncio
 import contextlib
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
+from typing import Any
 
 import pyarrow as pa
 from clickhouse_connect.driver.exceptions import ClickHouseError
@@ -26,6 +30,8 @@ from sensor_shared.telemetry import metrics
 from sensor_shared.telemetry.logs import logger
 
 _RETRY_PAUSE_SECONDS = 0.1
+_SHOW_AFTER_SECONDS = 0.001
+"""The insert is sent first; the other is made up while ClickHouse works."""
 
 
 class Store:
@@ -54,7 +60,7 @@ class Store:
         self._task: asyncio.Task[None] | None = None
         self._slots = asyncio.Semaphore(settings.concurrent_inserts)
         self._storing: set[asyncio.Task[None]] = set()
-        self._publishing: set[asyncio.Task[None]] = set()
+        self._beside: set[asyncio.Task[None]] = set()
         self._log = logger(part="store")
 
     def start(self) -> None:
@@ -76,8 +82,8 @@ class Store:
             task.cancel()
         if self._storing:
             await asyncio.wait(self._storing)
-        if self._publishing:
-            await asyncio.wait(self._publishing)
+        if self._beside:
+            await asyncio.wait(self._beside)
         for delivery in self._waiting:
             self._settle(delivery, Retry("the consumer is stopping"))
         self._waiting.clear()
@@ -142,7 +148,9 @@ class Store:
         """Stores a group and settles each of its deliveries; raises nothing but cancellation."""
         try:
             new, doubtful = self._sorted(group, await self._memory.begin([d.key for d in group]))
-            await self._write(new, doubtful)
+            if new or doubtful:
+                # Shows also what was stored before: nobody knows whether it has been shown.
+                await self._write(new, doubtful, self._go_on(self._show(new + doubtful)))
         except BaseException as error:
             if not isinstance(error, asyncio.CancelledError):
                 self._log.exception("storing failed")
@@ -166,10 +174,26 @@ class Store:
                 self._settle(delivery)
         return new, doubtful
 
-    async def _write(self, new: list[Delivery], doubtful: list[Delivery]) -> None:
+    def _go_on(self, work: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
+        """Does work that no insert waits for."""
+        task = asyncio.create_task(work)
+        self._beside.add(task)
+        task.add_done_callback(self._beside.discard)
+        return task
+
+    async def _show(self, group: list[Delivery]) -> None:
+        await asyncio.sleep(_SHOW_AFTER_SECONDS)
+        try:
+            batch = pa.concat_batches([delivery.batch for delivery in group])
+            if await self._memory.show(batch):
+                self._stages.visible(batch)
+        except Exception:  # noqa: BLE001  (events are stored all the same)
+            self._log.exception("showing failed")
+
+    async def _write(
+        self, new: list[Delivery], doubtful: list[Delivery], showing: "asyncio.Task[None]"
+    ) -> None:
         group = new + doubtful
-        if not group:
-            return
         try:
             rejecting = await self._try(new, doubtful)
         except DatabaseAwayError as error:
@@ -182,11 +206,9 @@ class Store:
                 # What is wrong with one event must not hold up the others. One of the tables
                 # may have taken its rows of the group: all are doubtful now.
                 for delivery in group:
-                    await self._write([], [delivery])
+                    await self._write([], [delivery], showing)
         else:
-            task = asyncio.create_task(self._publish(group, rejecting))
-            self._publishing.add(task)
-            task.add_done_callback(self._publishing.discard)
+            self._go_on(self._answer(group, rejecting, showing))
 
     async def _try(self, new: list[Delivery], doubtful: list[Delivery]) -> list[Delivery]:
         """Stores the readings that are not stored yet; after a failure nobody knows which.
@@ -218,29 +240,26 @@ class Store:
                 return [delivery for delivery in new + rest if delivery.rejects]
         raise AssertionError("the last attempt returns or raises")
 
-    async def _publish(self, group: list[Delivery], rejecting: list[Delivery]) -> None:
-        """Beside the next insert: a slow Redis holds up answers for its timeout, never inserts.
+    async def _answer(
+        self, group: list[Delivery], rejecting: list[Delivery], showing: "asyncio.Task[None]"
+    ) -> None:
+        """Remembers stored events once they are shown: what is remembered is not looked at again.
 
-        Shows also what was stored before: nobody knows whether it has been shown. Events with
-        rejects are answered when these are stored too, which is done seldom for many of them.
+        Events with rejects are answered when these are stored too, which is done seldom for many
+        of them.
         """
         waiting = {delivery.key for delivery in rejecting}
-        done = [delivery for delivery in group if delivery.key not in waiting]
         try:
-            batch = pa.concat_batches([delivery.batch for delivery in group])
-            self._done(done)
-            if await self._memory.publish(batch, [delivery.key for delivery in done]):
-                self._stages.visible(batch)
-            for delivery in done:
-                self._settle(delivery)
+            await showing
+            await self._remember([delivery for delivery in group if delivery.key not in waiting])
             if rejecting:
-                await self._keep(rejecting, batch.slice(0, 0))
+                await self._keep(rejecting)
         except Exception:  # noqa: BLE001  (nobody waits for this task)
             self._log.exception("answering failed")
         finally:
             self._interrupted(group)  # whoever has no answer by now
 
-    async def _keep(self, rejecting: list[Delivery], nothing: pa.RecordBatch) -> None:
+    async def _keep(self, rejecting: list[Delivery]) -> None:
         try:
             await self._writer.keep(rejecting)
         except (DatabaseAwayError, ClickHouseError) as error:
@@ -249,23 +268,24 @@ class Store:
                 return
             # What is wrong with one event must not hold up the others.
             for delivery in rejecting:
-                await self._keep([delivery], nothing)
+                await self._keep([delivery])
             return
         self._stages.kept(rejecting)
-        self._done(rejecting)
-        await self._memory.publish(nothing, [delivery.key for delivery in rejecting])
-        for delivery in rejecting:
-            self._settle(delivery)
+        await self._remember(rejecting)
 
     def _interrupted(self, group: list[Delivery]) -> None:
         """Gives back those that have no answer."""
         left = [delivery for delivery in group if delivery.key in self._futures]
         self._give_back(left, Retry("storing was interrupted"))
 
-    def _done(self, group: list[Delivery]) -> None:
+    async def _remember(self, group: list[Delivery]) -> None:
+        """Answers events that are stored whole."""
         keys = [delivery.key for delivery in group]
         self._recent.add(keys)
         self._doubtful.discard(keys)
+        await self._memory.remember(keys)
+        for delivery in group:
+            self._settle(delivery)
 
     def _failed(self, group: list[Delivery], error: Exception) -> None:
         if isinstance(error, DatabaseAwayError):

@@ -70,11 +70,13 @@ class Tables:
         """
         batch = pa.concat_batches([delivery.batch for delivery in group])
         changed = self._devices.changed(batch)
-        blocks = [rows.readings(batch)]
-        if changed.num_rows:
-            blocks.append(rows.devices(changed))
+        if not changed.num_rows:
+            await self._insert(rows.readings(batch), token)
+            return batch
         results = await asyncio.gather(
-            *(self._insert(block, token) for block in blocks), return_exceptions=True
+            self._insert(rows.readings(batch), token),
+            self._insert(rows.devices(changed), token),
+            return_exceptions=True,
         )
         for result in results:
             if result is not None:

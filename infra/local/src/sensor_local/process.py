@@ -16,6 +16,7 @@ from sensor_local import readiness
 _PREFIX = "TWINUP_"
 _ONLY = f"{_PREFIX}ONLY_"
 _PR_SET_PDEATHSIG = 1
+_AUTOGROUP = Path("/proc/self/autogroup")
 # The clock that a start time is read by may be set in between; a process id is not given
 # again that quickly.
 _SAME_START_SECONDS = 2.0
@@ -88,8 +89,16 @@ def before_exec(nice: int = 0) -> Callable[[], None]:
 
 
 def _give_way(nice: int) -> None:
-    if nice:
-        os.nice(nice)
+    """Before exec, and in a session of its own.
+
+    Where Linux schedules by session (autogroup), a nice value counts within the session only;
+    what counts between sessions is that of the group.
+    """
+    if not nice:
+        return
+    os.nice(nice)
+    with contextlib.suppress(OSError):  # another scheduler, another system
+        _AUTOGROUP.write_text(str(nice))
 
 
 @dataclass(frozen=True)

@@ -12,14 +12,14 @@ most `SEEN_EVERY_MS` older than the newest one. It outlives the hashes.
 
 import hashlib
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import repeat
 from typing import Annotated, Any, Final
 
 import numpy as np
 import pyarrow as pa
 from pydantic import Field
 from redis.asyncio import Redis
-from redis.asyncio.client import Pipeline
 from redis.exceptions import NoScriptError
 
 from sensor_shared.adapters import latest_record
@@ -55,7 +55,7 @@ _MAX_DEVICES: Final = 1_000
 """Of one script, so that it never keeps Redis from others for more than a few milliseconds."""
 _FORGET_ABOVE: Final = 1_000_000
 
-_Part = tuple[int, list[str], list[bytes]]
+_Part = tuple[int, Sequence[str], Sequence[bytes]]
 """A period, and devices with their records in it."""
 
 
@@ -97,35 +97,25 @@ class LatestReadings:
         self._now_ms = now_ms
         self._told: dict[str, int] = {}
 
-    async def update(
-        self, batch: pa.RecordBatch, *, then: Callable[[Pipeline], None] = lambda _pipe: None
-    ) -> None:
+    async def update(self, batch: pa.RecordBatch) -> None:
         """Offers readings (`readings.SCHEMA`); of each device the newest known one stays.
-
-        Args:
-            batch: the readings.
-            then: adds commands that go to Redis with the last of the readings, after them.
 
         Raises:
             RedisError: when Redis did not take them all. To do it again changes nothing.
         """
         newest = newest_of_each(batch)
         moments: Any = newest.column("timestamp").cast(pa.int64()).to_numpy()
-        seen = self._worth_telling(newest.column("device_id").to_pylist(), moments.tolist())
+        ids = newest.column("device_id").to_pylist()
+        seen = self._worth_telling(ids, moments)
         # As long as a hash may hold an older reading of the device, the newer one belongs there.
         alive = self._expires(moments // PERIOD_MS) > self._now_ms()
         if not alive.all():
             newest, moments = newest.filter(pa.array(alive)), moments[alive]
-
-        def last(pipe: Pipeline) -> None:
-            if seen:
-                pipe.zadd(LAST_SEEN, seen, gt=True)
-            then(pipe)
-
-        parts = list(_parts(newest, moments))
+            ids = newest.column("device_id").to_pylist()
+        parts = list(_parts(newest, ids, moments))
         for part in parts[:-1]:
-            await self._send(part, lambda _pipe: None)
-        await self._send(parts[-1] if parts else None, last)
+            await self._send(part, {})
+        await self._send(parts[-1] if parts else None, seen)
         self._remember(seen)
 
     async def get(self, device_ids: Sequence[str]) -> list[bytes | None]:
@@ -176,46 +166,48 @@ class LatestReadings:
         """When the hash of a period, or of each of an array of them, expires."""
         return (period + 1) * PERIOD_MS + self._ttl_ms
 
-    def _worth_telling(self, ids: Sequence[str], moments: Sequence[int]) -> dict[str, int]:
+    def _worth_telling(self, ids: Sequence[str], moments: Any) -> dict[str, int]:
         """Returns the devices whose last moment in the sorted set has grown old."""
-        told = self._told
-        return {
-            id_: measured
-            for id_, measured in zip(ids, moments, strict=True)
-            if measured - told.get(id_, 0) >= SEEN_EVERY_MS
-        }
+        told = np.fromiter(map(self._told.get, ids, repeat(0)), np.int64, len(ids))
+        old = np.flatnonzero(moments - told >= SEEN_EVERY_MS).tolist()
+        return {ids[at]: int(moments[at]) for at in old}
 
     def _remember(self, seen: dict[str, int]) -> None:
         if len(self._told) + len(seen) > _FORGET_ABOVE:
             self._told.clear()
         self._told.update(seen)
 
-    async def _send(self, part: _Part | None, then: Callable[[Pipeline], None]) -> None:
+    async def _send(self, part: _Part | None, seen: Mapping[str, int]) -> None:
         try:
-            await self._pipe(part, then)
+            await self._pipe(part, seen)
         except NoScriptError:  # Redis was started anew, perhaps without its data
             self._told.clear()
             await self._redis.script_load(_SET_NEWER)
-            await self._pipe(part, then)
+            await self._pipe(part, seen)
 
-    async def _pipe(self, part: _Part | None, then: Callable[[Pipeline], None]) -> None:
+    async def _pipe(self, part: _Part | None, seen: Mapping[str, int]) -> None:
         async with self._redis.pipeline(transaction=False) as pipe:
             if part is not None:
                 period, ids, records = part
                 pipe.evalsha(_SHA, 1, _key(period), self._expires(period), *ids, *records)
-            then(pipe)
+            if seen:
+                pipe.zadd(LAST_SEEN, seen, gt=True)
             if len(pipe):
                 await pipe.execute()
 
 
-def _parts(batch: pa.RecordBatch, moments: Any) -> Iterator[_Part]:
+def _parts(batch: pa.RecordBatch, ids: Sequence[str], moments: Any) -> Iterator[_Part]:
     periods = moments // PERIOD_MS
     found = np.unique(periods).tolist()
+    records = latest_record.encode(batch)
     for period in found:
-        of_period = batch if len(found) == 1 else batch.filter(pa.array(periods == period))
-        for start in range(0, of_period.num_rows, _MAX_DEVICES):
-            some = of_period.slice(start, _MAX_DEVICES)
-            yield period, some.column("device_id").to_pylist(), latest_record.encode(some)
+        ids_of, records_of = ids, records
+        if len(found) > 1:
+            places = np.flatnonzero(periods == period).tolist()
+            ids_of, records_of = [ids[at] for at in places], [records[at] for at in places]
+        for start in range(0, len(ids_of), _MAX_DEVICES):
+            end = start + _MAX_DEVICES
+            yield period, ids_of[start:end], records_of[start:end]
 
 
 def newest_of_each(batch: pa.RecordBatch) -> pa.RecordBatch:
