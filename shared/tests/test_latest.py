@@ -43,7 +43,9 @@ def batch_of(readings: Sequence[tuple[str, int]]) -> pa.RecordBatch:
 def documents(batch: pa.RecordBatch) -> list[bytes]:
     """Returns the readings as they are answered."""
     ids = batch["device_id"].to_pylist()
-    return [document.encode(decode(*pair)) for pair in zip(ids, encode(batch), strict=True)]
+    return [
+        document.encode(decode(*pair)) for pair in zip(ids, encode(batch).to_pylist(), strict=True)
+    ]
 
 
 @pytest.fixture
@@ -218,7 +220,9 @@ ROWS = st.fixed_dictionaries(
 @given(st.lists(ROWS, max_size=6))
 def test_a_document_says_what_the_reading_says(rows: list[dict[str, Any]]) -> None:
     batch = pa.RecordBatch.from_pylist(rows, SCHEMA)
-    assert [moment(record) for record in encode(batch)] == [row["timestamp"] for row in rows]
+    assert [moment(record) for record in encode(batch).to_pylist()] == [
+        row["timestamp"] for row in rows
+    ]
     for found, row in zip(documents(batch), rows, strict=True):
         place = {name: row.pop(name) for name in ("latitude", "longitude", "region")}
         ms = row["timestamp"]

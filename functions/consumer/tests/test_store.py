@@ -11,6 +11,7 @@ import pytest
 from clickhouse_connect.driver.exceptions import DatabaseError
 
 from sensor_consumer.delivery import Delivery
+from sensor_consumer.pace import Pace
 from sensor_consumer.seen import Past
 from sensor_consumer.settings import StoreSettings
 from sensor_consumer.stages import Stages
@@ -301,3 +302,13 @@ async def test_an_event_with_rejects_is_answered_when_these_are_stored_too() -> 
         assert b.writer.asked == [["bad"]]  # its readings may be there
         assert b.writer.kept == ["bad"]
         assert b.memory.remembered == [delivery(name).key for name in ("good", "bad")]
+
+
+def test_so_many_at_once_and_then_so_many_per_second() -> None:
+    pace, now, begun = Pace(10, 3), 5.0, list[float]()
+    for _ in range(6):
+        now += pace.pause(now)
+        pace.begin(now)
+        begun.append(round(now, 3))
+    assert begun == [5.0, 5.0, 5.0, 5.1, 5.2, 5.3]
+    assert pace.pause(now + 0.3) == 0  # after a pause again

@@ -19,11 +19,13 @@ import pyarrow as pa
 from clickhouse_connect.driver.exceptions import ClickHouseError
 
 from sensor_consumer.delivery import Delivery
+from sensor_consumer.pace import Pace
 from sensor_consumer.ports import Memory, Writer
 from sensor_consumer.rows import token
 from sensor_consumer.seen import Past, RecentKeys
 from sensor_consumer.settings import StoreSettings
 from sensor_consumer.stages import Stages
+from sensor_consumer.waiting import Waiting
 from sensor_shared.adapters.database import DatabaseAwayError
 from sensor_shared.contracts.errors import Retry
 from sensor_shared.telemetry import metrics
@@ -53,10 +55,8 @@ class Store:
         self._clock = clock
         self._recent = RecentKeys(settings.remember_events)
         self._doubtful = RecentKeys(settings.remember_events)
-        self._futures: dict[str, asyncio.Future[None]] = {}
-        self._waiting: list[Delivery] = []
-        self._rows = 0
-        self._arrived = asyncio.Event()
+        self._waiting = Waiting(settings.max_waiting_rows)
+        self._pace = Pace(settings.inserts_per_second, settings.concurrent_inserts)
         self._task: asyncio.Task[None] | None = None
         self._slots = asyncio.Semaphore(settings.concurrent_inserts)
         self._storing: set[asyncio.Task[None]] = set()
@@ -84,9 +84,8 @@ class Store:
             await asyncio.wait(self._storing)
         if self._beside:
             await asyncio.wait(self._beside)
-        for delivery in self._waiting:
-            self._settle(delivery, Retry("the consumer is stopping"))
-        self._waiting.clear()
+        for delivery in self._waiting.take():
+            self._waiting.settle(delivery, Retry("the consumer is stopping"))
 
     async def add(self, delivery: Delivery) -> None:
         """Returns when the delivery's rows are stored, now or by an earlier delivery of it.
@@ -97,52 +96,22 @@ class Store:
         if delivery.key in self._recent and not delivery.replayed:
             metrics.EVENTS_REPEATED.inc()
             return
-        future = self._futures.get(delivery.key)
-        if future is None:
-            future = self._enqueue(delivery)
-        # The others wait on, should the caller of one of them go away.
-        await asyncio.shield(future)
-
-    def _enqueue(self, delivery: Delivery) -> "asyncio.Future[None]":
-        if self._rows + delivery.rows > self._settings.max_waiting_rows and self._waiting:
-            raise Retry("too many readings wait to be stored", after=1, overloaded=True)
-        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        future.add_done_callback(_look_at)
-        self._futures[delivery.key] = future
-        self._waiting.append(delivery)
-        self._rows += delivery.rows
-        self._arrived.set()
-        return future
+        await self._waiting.add(delivery)
 
     async def _run(self) -> None:
-        interval = 1 / self._settings.inserts_per_second
         linger = self._settings.linger_ms / 1000
-        started = float("-inf")
         while True:
-            await self._arrived.wait()
-            await asyncio.sleep(max(linger, started + interval - self._clock()))
+            await self._waiting.arrival()
+            await asyncio.sleep(max(linger, self._pace.pause(self._clock())))
             await self._slots.acquire()
-            started = self._clock()
-            task = asyncio.create_task(self._store(self._take()))
+            self._pace.begin(self._clock())
+            task = asyncio.create_task(self._store(self._waiting.take(self._settings.max_rows)))
             self._storing.add(task)
             task.add_done_callback(self._stored)
 
     def _stored(self, task: asyncio.Task[None]) -> None:
         self._storing.discard(task)
         self._slots.release()
-
-    def _take(self) -> list[Delivery]:
-        rows = count = 0
-        for delivery in self._waiting:
-            if count and rows >= self._settings.max_rows:
-                break
-            rows += delivery.rows
-            count += 1
-        group, self._waiting = self._waiting[:count], self._waiting[count:]
-        self._rows -= rows
-        if not self._waiting:
-            self._arrived.clear()
-        return group
 
     async def _store(self, group: list[Delivery]) -> None:
         """Stores a group and settles each of its deliveries; raises nothing but cancellation."""
@@ -171,7 +140,7 @@ class Store:
                 new.append(delivery)
             else:
                 metrics.EVENTS_REPEATED.inc()
-                self._settle(delivery)
+                self._waiting.settle(delivery)
         return new, doubtful
 
     def _go_on(self, work: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
@@ -275,7 +244,7 @@ class Store:
 
     def _interrupted(self, group: list[Delivery]) -> None:
         """Gives back those that have no answer."""
-        left = [delivery for delivery in group if delivery.key in self._futures]
+        left = [delivery for delivery in group if delivery in self._waiting]
         self._give_back(left, Retry("storing was interrupted"))
 
     async def _remember(self, group: list[Delivery]) -> None:
@@ -285,7 +254,7 @@ class Store:
         self._doubtful.discard(keys)
         await self._memory.remember(keys)
         for delivery in group:
-            self._settle(delivery)
+            self._waiting.settle(delivery)
 
     def _failed(self, group: list[Delivery], error: Exception) -> None:
         if isinstance(error, DatabaseAwayError):
@@ -299,19 +268,4 @@ class Store:
         """Answers that the events must come again; what of them is stored is looked up then."""
         self._doubtful.add(delivery.key for delivery in group)
         for delivery in group:
-            self._settle(delivery, answer)
-
-    def _settle(self, delivery: Delivery, error: Exception | None = None) -> None:
-        future = self._futures.pop(delivery.key, None)
-        if future is None or future.done():
-            return
-        if error is None:
-            future.set_result(None)
-        else:
-            future.set_exception(error)
-
-
-def _look_at(future: "asyncio.Future[None]") -> None:
-    """Marks an error as seen: every caller may have gone away."""
-    if not future.cancelled():
-        future.exception()
+            self._waiting.settle(delivery, answer)

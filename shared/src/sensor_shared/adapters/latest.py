@@ -24,6 +24,8 @@ from redis.exceptions import NoScriptError
 
 from sensor_shared.adapters import latest_record
 from sensor_shared.adapters.latest_record import moment
+from sensor_shared.adapters.redis import Encoded
+from sensor_shared.adapters.redis_arguments import encoded
 from sensor_shared.contracts.readings.document import encode
 from sensor_shared.contracts.readings.model import MAX_AHEAD_MS
 from sensor_shared.runtime.settings import Section
@@ -33,7 +35,8 @@ SEEN_EVERY_MS: Final = 10_000
 PERIOD_MS: Final = 600_000
 
 # KEYS: the hash. ARGV: when it expires, then the devices, then as many records.
-# Reading, comparing and writing are one step for everybody else.
+# Reading, comparing and writing are one step for everybody else. Only the digits are compared: a
+# whole record is no text, and does not sort by its moment in every collation that Redis may have.
 _SET_NEWER: Final = """
 local count = (#ARGV - 1) / 2
 local held = redis.call('HMGET', KEYS[1], unpack(ARGV, 2, count + 1))
@@ -55,8 +58,8 @@ _MAX_DEVICES: Final = 1_000
 """Of one script, so that it never keeps Redis from others for more than a few milliseconds."""
 _FORGET_ABOVE: Final = 1_000_000
 
-_Part = tuple[int, Sequence[str], Sequence[bytes]]
-"""A period, and devices with their records in it."""
+_Part = tuple[int, Encoded]
+"""A period, and devices with their records in it: first the ones, then the others."""
 
 
 def key(moment_ms: int) -> str:
@@ -105,14 +108,12 @@ class LatestReadings:
         """
         newest = newest_of_each(batch)
         moments: Any = newest.column("timestamp").cast(pa.int64()).to_numpy()
-        ids = newest.column("device_id").to_pylist()
-        seen = self._worth_telling(ids, moments)
+        seen = self._worth_telling(newest.column("device_id").to_pylist(), moments)
         # As long as a hash may hold an older reading of the device, the newer one belongs there.
         alive = self._expires(moments // PERIOD_MS) > self._now_ms()
         if not alive.all():
             newest, moments = newest.filter(pa.array(alive)), moments[alive]
-            ids = newest.column("device_id").to_pylist()
-        parts = list(_parts(newest, ids, moments))
+        parts = list(_parts(newest, moments))
         for part in parts[:-1]:
             await self._send(part, {})
         await self._send(parts[-1] if parts else None, seen)
@@ -188,26 +189,24 @@ class LatestReadings:
     async def _pipe(self, part: _Part | None, seen: Mapping[str, int]) -> None:
         async with self._redis.pipeline(transaction=False) as pipe:
             if part is not None:
-                period, ids, records = part
-                pipe.evalsha(_SHA, 1, _key(period), self._expires(period), *ids, *records)
+                period, devices = part
+                pipe.execute_command(
+                    "EVALSHA", _SHA, 1, _key(period), self._expires(period), devices
+                )
             if seen:
                 pipe.zadd(LAST_SEEN, seen, gt=True)
             if len(pipe):
                 await pipe.execute()
 
 
-def _parts(batch: pa.RecordBatch, ids: Sequence[str], moments: Any) -> Iterator[_Part]:
+def _parts(batch: pa.RecordBatch, moments: Any) -> Iterator[_Part]:
     periods = moments // PERIOD_MS
     found = np.unique(periods).tolist()
-    records = latest_record.encode(batch)
     for period in found:
-        ids_of, records_of = ids, records
-        if len(found) > 1:
-            places = np.flatnonzero(periods == period).tolist()
-            ids_of, records_of = [ids[at] for at in places], [records[at] for at in places]
-        for start in range(0, len(ids_of), _MAX_DEVICES):
-            end = start + _MAX_DEVICES
-            yield period, ids_of[start:end], records_of[start:end]
+        of_period = batch if len(found) == 1 else batch.filter(pa.array(periods == period))
+        for start in range(0, of_period.num_rows, _MAX_DEVICES):
+            some = of_period.slice(start, _MAX_DEVICES)
+            yield period, encoded(some.column("device_id"), latest_record.encode(some))
 
 
 def newest_of_each(batch: pa.RecordBatch) -> pa.RecordBatch:

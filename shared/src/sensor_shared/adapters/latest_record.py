@@ -22,15 +22,16 @@ DIGITS: Final = 13
 _FIXED: Final = np.dtype(
     [("moment", f"S{DIGITS}"), ("metrics", "<f8", 3), ("place", "<f8", 2), ("flags", "u1")]
 )
+_POWERS: Final = 10 ** np.arange(DIGITS - 1, -1, -1)
 _STATUS_BITS: Final = 0x0F
 _WITH_REGION: Final = 0x10
 _STATUSES: Final = pa.array(STATUSES)
 
 
-def encode(batch: pa.RecordBatch) -> list[bytes]:
-    """Returns the record of each reading of a batch (`readings.SCHEMA`), in its order."""
+def encode(batch: pa.RecordBatch) -> pa.Array:
+    """Returns the records of a batch of readings (`readings.SCHEMA`) as binary, in its order."""
     fixed = np.zeros(batch.num_rows, _FIXED)
-    fixed["moment"] = batch.column("timestamp").cast(pa.int64()).to_numpy().astype(f"S{DIGITS}")
+    fixed["moment"] = _digits(batch.column("timestamp").cast(pa.int64()).to_numpy())
     for at, name in enumerate(METRICS):
         fixed["metrics"][:, at] = batch.column(name).to_numpy(zero_copy_only=False)
     for at, name in enumerate(("latitude", "longitude")):
@@ -39,15 +40,17 @@ def encode(batch: pa.RecordBatch) -> list[bytes]:
     known: Any = region.is_valid().to_numpy(zero_copy_only=False)
     status: Any = pc.index_in(batch.column("status"), value_set=_STATUSES).to_numpy()
     fixed["flags"] = status + known * _WITH_REGION
-    buffer, width = fixed.tobytes(), _FIXED.itemsize
-    coded = region.dictionary_encode()
-    names = [name.encode() for name in coded.dictionary.to_pylist()]
-    names.append(b"")  # where there is none
-    codes = coded.indices.fill_null(len(names) - 1).to_pylist()
-    return [
-        buffer[start : start + width] + names[code]
-        for start, code in zip(range(0, len(buffer), width), codes, strict=True)
-    ]
+    numbers = pa.FixedSizeBinaryArray.from_buffers(
+        pa.binary(_FIXED.itemsize), batch.num_rows, [None, pa.py_buffer(fixed.tobytes())]
+    )
+    names = region.fill_null("").cast(pa.binary())
+    return pc.binary_join_element_wise(numbers.cast(pa.binary()), names, b"")
+
+
+def _digits(moments: Any) -> Any:
+    """Returns numbers as text, at half of what NumPy's own cast costs."""
+    digits = (moments[:, None] // _POWERS) % 10 + ord("0")
+    return digits.astype(np.uint8).view(f"S{DIGITS}").ravel()
 
 
 def decode(device_id: str, record: bytes) -> ReadingDocument:

@@ -1,6 +1,6 @@
 """Redis: settings and connection. What it holds can be rebuilt, so calls are kept short."""
 
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 import hiredis
 from pydantic import Field, SecretStr
@@ -25,6 +25,13 @@ class RedisSettings(Section):
     """Seconds that one command may take."""
 
 
+class Encoded(NamedTuple):
+    """Arguments of a command that are encoded already (RESP); they may only be its last."""
+
+    count: int
+    arguments: bytes
+
+
 class _PackedInC:
     """Encodes commands with hiredis, as the blocking client does by itself.
 
@@ -32,9 +39,15 @@ class _PackedInC:
     for 3,000 of them, instead of 0.8.
     """
 
-    def pack_command(self, *args: EncodableT) -> list[bytes]:
+    def pack_command(self, *args: EncodableT | Encoded) -> list[bytes]:
         name = args[0].split() if isinstance(args[0], str | bytes) else [args[0]]
-        return [hiredis.pack_command((*name, *args[1:]))]
+        *rest, last = args[1:] or (None,)
+        if not isinstance(last, Encoded):
+            return [hiredis.pack_command((*name, *args[1:]))]
+        packed = hiredis.pack_command((*name, *rest))
+        # An array begins with the number of what is in it.
+        start, end, others = packed.partition(b"\r\n")
+        return [b"*%d%s%s" % (int(start[1:]) + last.count, end, others), last.arguments]
 
 
 class _Connection(_PackedInC, Connection):
