@@ -54,7 +54,7 @@ if size > 0 then
 end
 """
 _SHA: Final = hashlib.sha1(_SET_NEWER.encode(), usedforsecurity=False).hexdigest()
-_MAX_DEVICES: Final = 1_000
+_MAX_DEVICES: Final = 2_000
 """Of one script, so that it never keeps Redis from others for more than a few milliseconds."""
 _FORGET_ABOVE: Final = 1_000_000
 
