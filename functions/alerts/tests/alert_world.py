@@ -24,6 +24,7 @@ from sensor_alerts.settings import (
     AlertServiceSettings,
     GrpcSettings,
     LimitsSettings,
+    NotifySettings,
     SmtpSettings,
 )
 from sensor_local.testing import Address, ClickHouseServer, SmtpSink
@@ -184,6 +185,7 @@ async def world(
         clickhouse=clickhouse,
         redis=RedisSettings(host=redis_server.host, port=redis_server.port),
         limits=LimitsSettings(update=0.05),
+        notify=NotifySettings(take_up=0.5, silences=0.2),
         smtp=SmtpSettings(
             host=smtp_sink.host,
             port=smtp_sink.port,
@@ -191,6 +193,7 @@ async def world(
             sender="alerts@example.com",
             recipients=(recipient,),
             collect=0.05,
+            per_minute=10_000,
         ),
     )
     made = World(settings, Mails(smtp_sink.url, recipient), prefix=uuid.uuid4().hex)

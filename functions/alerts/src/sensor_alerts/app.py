@@ -9,17 +9,17 @@ from typing import Final
 
 from clickhouse_connect.driver.exceptions import ClickHouseError
 
-from sensor_alerts.domain.limits import LocalGate
 from sensor_alerts.episodes import Episodes
-from sensor_alerts.gate import RedisGate
 from sensor_alerts.handler import AlertEvents
 from sensor_alerts.history import History
 from sensor_alerts.intake import Intake
-from sensor_alerts.mail.post import Post
-from sensor_alerts.mail.queue import MailQueue
+from sensor_alerts.notify.notifications import Notifications
+from sensor_alerts.notify.routes import Routes, load_routes
 from sensor_alerts.server import GrpcServer
 from sensor_alerts.service import AlertService
 from sensor_alerts.settings import AlertServiceSettings
+from sensor_alerts.silences.service import SilenceService
+from sensor_alerts.tasks import end
 from sensor_shared.adapters import redis
 from sensor_shared.adapters.database import Database, DatabaseAwayError
 from sensor_shared.contracts.errors import Retry
@@ -40,16 +40,25 @@ class AlertsFunction:
     Args:
         settings: of all its parts.
         rules: give the severity when a request does not.
+        routes: who is told of what, besides the recipients that the settings name.
         prefix: of the keys in Redis; instances with the same one decide together.
     """
 
     name = "alerts"
 
-    def __init__(self, settings: AlertServiceSettings, rules: Rules, *, prefix: str = "alerts"):
+    def __init__(
+        self,
+        settings: AlertServiceSettings,
+        rules: Rules,
+        routes: Routes | None = None,
+        *,
+        prefix: str = "alerts",
+    ):
         self.server = settings.server
         self.logger = settings.logger
         self._settings = settings
         self._rules = rules
+        self._routes = routes or Routes()
         self._prefix = prefix
         self._missing: str | None = "starting"
         self._tasks: list[asyncio.Task[None]] = []
@@ -72,22 +81,31 @@ class AlertsFunction:
         shared = redis.connect(settings.redis, wait=_REDIS_WAIT_SECONDS)
         database = Database(settings.clickhouse)
         history = History(database, window_ms)
-        mails = MailQueue(settings.smtp, Post(settings.smtp).deliver)
+        notifications = Notifications(
+            settings.notify,
+            settings.smtp,
+            settings.webhook,
+            settings.mqtt,
+            limits=limits.limits(),
+            routes=self._routes,
+            redis=shared,
+            database=database,
+            prefix=self._prefix,
+        )
         intake = Intake(
             rules=self._rules,
             history=history,
             episodes=Episodes(shared, window_ms, self._prefix),
-            gate=RedisGate(shared, limits.limits(), self._prefix),
-            local_gate=LocalGate(limits.limits()),
-            notifier=mails,
+            notifier=notifications.notifier,
         )
         service = AlertService(
             intake, history, lambda: self._missing, timeout=settings.grpc.timeout
         )
-        server = GrpcServer(settings.grpc, service)
+        silences = SilenceService(notifications.silences, timeout=settings.grpc.timeout)
+        server = GrpcServer(settings.grpc, service, silences)
         handler = AlertEvents(intake)
         self._app = EventApp(self.name, handler, max_body_bytes=settings.server.max_body_bytes)
-        mails.start(intake.emailed)
+        await notifications.start(intake.emailed)
         await server.start()
         self._grpc = server
         self._log.info("gRPC serves", host=settings.grpc.host, port=server.port)
@@ -101,7 +119,7 @@ class AlertsFunction:
             database.close,
             history.close,
             lambda: _at_last(intake.flush),
-            mails.stop,
+            notifications.stop,
             server.stop,
             self._end_tasks,
         ):
@@ -152,9 +170,7 @@ class AlertsFunction:
                 self._log.exception("changes of alerts refused")
 
     async def _end_tasks(self) -> None:
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await end(self._tasks)
 
 
 async def _at_last(work: Callable[[], Awaitable[None]]) -> None:
@@ -166,8 +182,12 @@ def new() -> AlertsFunction:
     """Makes the function from the process's environment.
 
     Raises:
-        SettingsError, RulesError: when the configuration cannot be used.
+        SettingsError, RulesError, RoutesError: when the configuration cannot be used.
     """
     settings = AlertServiceSettings.load(os.environ, config_file(os.environ, "alerts"))
     folder = Path(os.environ.get("TWINUP_CONFIG_DIR", "configs"))
-    return AlertsFunction(settings, load_rules(settings.rules.file or folder / "alert-rules.yaml"))
+    return AlertsFunction(
+        settings,
+        load_rules(settings.rules.file or folder / "alert-rules.yaml"),
+        load_routes(settings.notify.routes or folder / "alert-routes.yaml"),
+    )

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final, Literal, Protocol
@@ -12,26 +12,41 @@ from weakref import WeakValueDictionary
 import msgspec
 from redis.exceptions import RedisError
 
-from sensor_alerts.domain.alert import Alert, epoch_ms, opened, rank
-from sensor_alerts.domain.limits import Gate, Notification
+from sensor_alerts.domain.alert import Alert, epoch_ms, opened, rank, severity_of
+from sensor_alerts.domain.notification import Notification
 from sensor_alerts.episodes import Episode, Episodes, Outcome, rebuilt
 from sensor_alerts.history import History
 from sensor_shared.adapters.database import DatabaseAwayError
+from sensor_shared.contracts.alert_changes import (
+    SYSTEM,
+    AlertChange,
+    AlertSnapshot,
+    ChangeKind,
+    change_id,
+)
 from sensor_shared.contracts.alerts import AlertRequested
 from sensor_shared.contracts.errors import Retry
-from sensor_shared.contracts.rules import Rules
+from sensor_shared.contracts.rules import Rules, Severity
 from sensor_shared.telemetry import metrics
 from sensor_shared.telemetry.logs import logger
 
 _REDIS_PAUSE_SECONDS: Final = 1.0
 _MAX_CHANGED: Final = 100_000
+_SAME: Final = (
+    *("alert_id", "device_id", "rule_id", "alert_type", "severity", "message", "metric", "value"),
+    *("threshold", "latitude", "longitude", "region", "metadata", "count", "version"),
+)
 
 
 class Notifier(Protocol):
-    """Tells people; never waits."""
+    """Tells people."""
 
-    def submit(self, alert: Alert) -> None:
-        """Takes an alert to be told of."""
+    async def offer(self, change: AlertChange) -> None:
+        """Takes a change to be told of; returns when it is recorded who is told.
+
+        Raises:
+            DatabaseAwayError: when it cannot be recorded now.
+        """
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +73,6 @@ class Intake:
         rules: give the severity when the request does not.
         history: the facts.
         episodes: the open alerts that replicas share.
-        gate: the limits on notifications that replicas share.
-        local_gate: the limits while Redis is away.
         notifier: tells people.
         now: the time, UTC.
     """
@@ -70,16 +83,12 @@ class Intake:
         rules: Rules,
         history: History,
         episodes: Episodes,
-        gate: Gate,
-        local_gate: Gate,
         notifier: Notifier,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ):
         self._rules = rules
         self._history = history
         self._episodes = episodes
-        self._gate = gate
-        self._local_gate = local_gate
         self._notifier = notifier
         self._now = now
         self._changed: dict[str, Alert] = {}
@@ -119,8 +128,12 @@ class Intake:
             self._changed = changed | self._changed
             raise Retry("the history of alerts is not available", after=1) from error
 
-    async def emailed(self, alert: Alert) -> None:
-        """Records that the mail server took the mail about an alert."""
+    async def emailed(self, told: Sequence[Notification]) -> None:
+        """Records that the mail server took the mail about some alerts."""
+        await asyncio.gather(*(self._emailed(one.alert) for one in told if one.news.opens))
+
+    async def _emailed(self, snapshot: AlertSnapshot) -> None:
+        alert = _alert(snapshot)
         current: Alert | None = None
         with contextlib.suppress(RedisError):
             current = await self._episodes.note_emailed(alert)
@@ -163,9 +176,10 @@ class Intake:
         if outcome is Outcome.OPENED:
             metrics.ALERTS_RAISED.labels(alert.alert_type, alert.severity).inc()
         if rank(alert.severity) > episode.notified:
-            if await self._notify(alert, now):
-                with contextlib.suppress(RedisError):
-                    await self._episodes.note_notified(alert)
+            before = severity_of(episode.notified) if episode.notified else None
+            await self._notifier.offer(_change(alert, before, now))
+            with contextlib.suppress(RedisError):
+                await self._episodes.note_notified(alert)
         else:
             metrics.ALERTS_SUPPRESSED.labels(outcome.value).inc()
         return outcome, alert
@@ -190,22 +204,8 @@ class Intake:
         await self._history.record(alert)
         if known is None:
             metrics.ALERTS_RAISED.labels(alert.alert_type, alert.severity).inc()
-        await self._notify(alert, now)
+        await self._notifier.offer(_change(alert, None if known is None else known.severity, now))
         return (Outcome.OPENED if known is None else Outcome.JOINED), alert
-
-    async def _notify(self, alert: Alert, now: datetime) -> bool:
-        notification = Notification(alert.device_id, alert.subject, rank(alert.severity))
-        try:
-            gate = self._gate if self._redis_is_there() else self._local_gate
-            held_back = await gate.claim(notification, epoch_ms(now))
-        except RedisError as error:
-            self._redis_is_away(error)
-            held_back = await self._local_gate.claim(notification, epoch_ms(now))
-        if held_back is not None:
-            metrics.ALERTS_SUPPRESSED.labels(held_back.value).inc()
-            return False
-        self._notifier.submit(alert)
-        return True
 
     def _alone(self, alert: Alert) -> asyncio.Lock:
         """Keeps two changes of one alert, each read and written, from the same version."""
@@ -226,3 +226,30 @@ class Intake:
             return
         if known is not None or len(self._changed) < _MAX_CHANGED:
             self._changed[alert.alert_id] = alert
+
+
+def _change(alert: Alert, before: Severity | None, now: datetime) -> AlertChange:
+    """Returns the change that people are told of; the same severity of an alert is the same one."""
+    return AlertChange(
+        change_id=change_id(alert.alert_id, rank(alert.severity)),
+        kind=ChangeKind.RAISED if before is None else ChangeKind.UPDATED,
+        at=now,
+        by=SYSTEM,
+        severity_before=before,
+        alert=AlertSnapshot(
+            **{name: getattr(alert, name) for name in _SAME},
+            first_at=alert.timestamp,
+            last_at=datetime.fromtimestamp(alert.last_ms / 1000, UTC),
+        ),
+    )
+
+
+def _alert(snapshot: AlertSnapshot) -> Alert:
+    """Returns the alert of a snapshot that `_change` has made."""
+    fields = {name: getattr(snapshot, name) for name in _SAME}
+    return Alert(
+        **fields,
+        timestamp=snapshot.first_at,
+        last_ms=epoch_ms(snapshot.last_at),
+        processed_at=snapshot.last_at,
+    )

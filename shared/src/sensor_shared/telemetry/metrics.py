@@ -193,6 +193,30 @@ ALERTS_NOTIFIED = Counter("sensor_alerts_notified_total", "Notifications sent.",
 ALERTS_NOTIFY_FAILED = Counter(
     "sensor_alerts_notify_failed_total", "Notifications that failed for good.", ["channel"]
 )
+NOTIFY_RETRIED = Counter(
+    "sensor_alerts_notify_retried_total",
+    "Notifications that a target did not take, and that are tried again.",
+    ["channel"],
+)
+NOTIFY_HELD_BACK = Counter(
+    "sensor_alerts_notify_suppressed_total",
+    "Notifications recorded and not sent, and why.",
+    ["channel", "reason"],
+)
+NOTIFY_WAITING = Gauge(
+    "sensor_alerts_notify_waiting", "Notifications that wait in this process.", ["channel"]
+)
+NOTIFY_QUEUED = Gauge(
+    "sensor_alerts_notify_queued",
+    "Notifications that wait in all, as the replica found that looked last.",
+    ["channel"],
+)
+NOTIFY_LATENCY = Histogram(
+    "sensor_alerts_notify_latency_ms",
+    "From a change of an alert until a target took the notification, milliseconds.",
+    ["channel"],
+    buckets=_LATENCY_MS,
+)
 
 # --- auth and gateway
 LOGINS = Counter("sensor_auth_logins_total", "Attempts to log in.", ["outcome"])
