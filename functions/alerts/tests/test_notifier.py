@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+import aiomqtt
 import pytest
 from aiohttp import web
 from prometheus_client import REGISTRY
@@ -66,6 +67,7 @@ class Hall:
         notify: dict[str, Any] | None = None,
         webhook: dict[str, Any] | None = None,
         smtp: dict[str, Any] | None = None,
+        mqtt: dict[str, Any] | None = None,
         route: dict[str, Any] | None = None,
         clickhouse: ClickHouseSettings | None = None,
         redis: RedisSettings | None = None,
@@ -87,7 +89,7 @@ class Hall:
             WebhookSettings.model_validate(
                 {"secrets": {"ops": SECRET}, "deadline": 5.0, **QUICK, **(webhook or {})}
             ),
-            AlertMqttSettings(),
+            AlertMqttSettings.model_validate({**QUICK, **(mqtt or {})}),
             limits=limits,
             routes=routes,
             redis=shared,
@@ -502,6 +504,34 @@ async def test_mails_to_one_address_become_a_digest_and_another_address_has_its_
     assert "6 alerts on 6 devices" in by_address["one@example.com"]
     assert "(" not in by_address["two@example.com"]
     assert by_address["two@example.com"].startswith("[CRITICAL]")
+
+
+async def test_a_broker_that_comes_back_gets_what_waited_on_both_topics(
+    hall: Hall, mqtt_broker: Address
+) -> None:
+    """What one process could not publish, the next one does: it is queued in the record."""
+    route = {"webhooks": [], "mqtt": True}
+    away = {"port": NOWHERE, "deadline": 0.2, "backoff": 0.5, "backoff_max": 0.5}
+    first, alert = await hall.replica(mqtt=away, route=route), life(device())
+    topics = [f"alerts/device/{alert.device_id}", f"alerts/region/{hall.prefix}"]
+    alert.fields["region"] = hall.prefix
+    raised = alert.raised()
+    async with aiomqtt.Client(mqtt_broker.host, mqtt_broker.port) as reader:
+        for topic in topics:
+            await reader.subscribe(topic, qos=1)
+        await first.offer(raised)
+        await hall.reach(2, lambda: count(hall, "tries > 0"))
+        await hall.stop(first)
+        assert await hall.states() == {"queued": 2}
+        await hall.replica(mqtt={"host": mqtt_broker.host, "port": mqtt_broker.port}, route=route)
+        await hall.reach({"sent": 2})
+        async with asyncio.timeout(10):
+            got = [await anext(aiter(reader.messages)) for _ in topics]
+    assert sorted(str(message.topic) for message in got) == topics
+
+
+async def count(hall: Hall, where: str) -> int:
+    return len(await hall.rows("tries", where))
 
 
 async def test_a_mail_server_that_was_dead_gets_what_waited(hall: Hall) -> None:

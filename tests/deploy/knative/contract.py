@@ -11,6 +11,8 @@ README = KNATIVE / "README.md"
 MADE_BY = KNATIVE / "overlays" / "dev" / "make_secrets.py"
 _ROW = re.compile(r"^\| `(?P<name>[a-z-]+)` \| (?P<keys>`[^|]+`) \|", re.MULTILINE)
 
+OUTSIDE = {"smtp", "webhook"}
+"""What development has no use for: its mail sink asks for no login, and there are no endpoints."""
 _SHAPED = {"TWINUP_WEBHOOK_SECRETS": '{"operations": "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"}'}
 
 

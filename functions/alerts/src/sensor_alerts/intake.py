@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final, Literal, Protocol
@@ -13,7 +13,6 @@ import msgspec
 from redis.exceptions import RedisError
 
 from sensor_alerts.domain.alert import Alert, epoch_ms, opened, rank, severity_of
-from sensor_alerts.domain.notification import Notification
 from sensor_alerts.episodes import Episode, Episodes, Outcome, rebuilt
 from sensor_alerts.history import History
 from sensor_shared.adapters.database import DatabaseAwayError
@@ -128,11 +127,8 @@ class Intake:
             self._changed = changed | self._changed
             raise Retry("the history of alerts is not available", after=1) from error
 
-    async def emailed(self, told: Sequence[Notification]) -> None:
-        """Records that the mail server took the mail about some alerts."""
-        await asyncio.gather(*(self._emailed(one.alert) for one in told if one.news.opens))
-
-    async def _emailed(self, snapshot: AlertSnapshot) -> None:
+    async def emailed(self, snapshot: AlertSnapshot) -> None:
+        """Records that the mail server took the mail about an alert."""
         alert = _alert(snapshot)
         current: Alert | None = None
         with contextlib.suppress(RedisError):

@@ -19,7 +19,7 @@ from sensor_alerts.notify.mail.post import Post
 from sensor_alerts.notify.mqtt import Mqtt
 from sensor_alerts.notify.notifier import Notifier
 from sensor_alerts.notify.routes import Route, Routes
-from sensor_alerts.notify.sender import Bundling, Sender, Sent
+from sensor_alerts.notify.sender import Bundling, Sender, Told
 from sensor_alerts.notify.settings import (
     AlertMqttSettings,
     ChannelSettings,
@@ -97,17 +97,17 @@ class Notifications:
         )
         self._log = logger(part="notify")
 
-    async def start(self, emailed: Sent) -> None:
+    async def start(self, emailed: Told) -> None:
         """Begins; must be called in a running event loop.
 
         Args:
-            emailed: called with what the mail server took.
+            emailed: called with each alert that the mail server took a mail about.
         """
         if not self._senders:
             self._log.warning("no route tells anybody: notifications are off")
         mail = self._senders.get(ChannelName.EMAIL)
         if mail is not None:
-            mail.sent = emailed
+            mail.told = emailed
         for sender in self._senders.values():
             await sender.start()
         self.silences.start()

@@ -18,6 +18,7 @@ from sensor_alerts.notify.line import Line
 from sensor_alerts.notify.settings import ChannelSettings
 from sensor_alerts.tasks import end
 from sensor_shared.adapters.database import DatabaseAwayError
+from sensor_shared.contracts.alert_changes import AlertSnapshot
 from sensor_shared.telemetry import metrics
 from sensor_shared.telemetry.logs import logger
 
@@ -25,7 +26,7 @@ _MAX_AFTER: Final = 3_600.0
 _MAX_REASON: Final = 500
 _RECORD_PAUSE_SECONDS: Final = 1.0
 
-Sent = Callable[[Sequence[Notification]], Awaitable[None]]
+Told = Callable[[AlertSnapshot], Awaitable[None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,8 +79,8 @@ class Sender:
         self._ledger = ledger
         self._claims = claims
         self._bundling = bundling or Bundling()
-        self.sent: Sent | None = None
-        """Called with what a target took."""
+        self.told: Told | None = None
+        """Called with each alert that asks for somebody, once a target was told of it."""
         self._now = now
         self._chance = chance
         self._line = Line(settings.queue, self._bundling.most, now)
@@ -199,8 +200,8 @@ class Sender:
         again = [one for one in after if one.state is State.QUEUED]
         metrics.ALERTS_NOTIFY_FAILED.labels(self.name).inc(len(failed))
         metrics.NOTIFY_RETRIED.labels(self.name).inc(len(again))
-        self._log.log(
-            40 if failed else 30,
+        say = self._log.error if failed else self._log.warning
+        say(
             "given up: a dead letter" if failed else "not taken, tried again later",
             target=parcel[0].target,
             count=len(parcel),
@@ -223,8 +224,8 @@ class Sender:
                 max(0.0, (now - one.change.at).total_seconds() * 1000)
             )
         await self._record([self._after(one, State.SENT, "", now) for one in parcel])
-        if self.sent is not None:
-            await self.sent(parcel)
+        if self.told is not None:
+            await asyncio.gather(*(self.told(one.alert) for one in parcel if one.news.opens))
 
     def _after(
         self, one: Notification, state: State, reason: str, due_at: datetime

@@ -43,9 +43,9 @@ class ChannelSettings(Section):
     """What every channel has."""
 
     tries: Count = 20
-    """Then it is a dead letter. With the defaults below the last one follows after three hours."""
+    """Then it is a dead letter: with the defaults below more than two hours after the first one."""
     backoff: Seconds = 2.0
-    """Seconds before the second try; doubles with each further one, give or take a quarter."""
+    """Seconds before the second try; doubles with each further one. Half of it is chance."""
     backoff_max: Seconds = 900.0
     per_minute: Count = 60
     """Messages of this channel, over all replicas; further ones wait."""
