@@ -11,11 +11,11 @@ import msgspec
 import pytest
 from aiosmtpd.smtp import SMTP
 
-from sensor_alerts.domain.alert import Alert
 from sensor_alerts.mail.letter import Letters
 from sensor_alerts.mail.post import Post
 from sensor_alerts.mail.queue import MailQueue
 from sensor_alerts.settings import SmtpSettings
+from sensor_shared.contracts.alert_changes import AlertSnapshot
 from sensor_shared.contracts.rules import Severity
 
 from .alert_world import DEADLINE, NOW, alert
@@ -56,7 +56,7 @@ def test_an_alert_without_a_value_has_a_mail_too() -> None:
 @pytest.mark.parametrize("many", [False, True], ids=["single", "digest"])
 def test_nothing_in_an_alert_can_add_a_header_or_markup(field: str, many: bool) -> None:
     """Also what validation keeps out before: a mail must not depend on it."""
-    evil: Alert = msgspec.structs.replace(alert(), **{field: EVIL})
+    evil: AlertSnapshot = msgspec.structs.replace(alert(), **{field: EVIL})
     mail = LETTERS.digest([evil, alert()], NOW) if many else LETTERS.single(evil, NOW)
     received = BytesParser(policy=policy.default).parsebytes(mail.as_bytes(policy=policy.SMTP))
     assert received["Bcc"] is None
@@ -95,12 +95,14 @@ class Office:
         self.subjects.append(str(mail["Subject"]))
         return self.takes
 
-    async def sent(self, about: Alert) -> None:
+    async def sent(self, about: AlertSnapshot) -> None:
         self.told.append(about.alert_id)
 
 
-def named(name: str, **changes: Any) -> Alert:
-    changed: Alert = msgspec.structs.replace(alert(), alert_id=name, device_id=name, **changes)
+def named(name: str, **changes: Any) -> AlertSnapshot:
+    changed: AlertSnapshot = msgspec.structs.replace(
+        alert(), alert_id=name, device_id=name, **changes
+    )
     return changed
 
 

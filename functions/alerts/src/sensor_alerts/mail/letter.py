@@ -9,7 +9,7 @@ from typing import Final
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
-from sensor_alerts.domain.alert import Alert, rank
+from sensor_shared.contracts.alert_changes import AlertSnapshot
 from sensor_shared.contracts.events import rfc3339
 from sensor_shared.contracts.rules import UNITS
 
@@ -39,14 +39,14 @@ class Letters:
         )
         self._templates.filters |= {"moment": rfc3339, "quantity": _quantity, "words": _words}
 
-    def single(self, alert: Alert, now: datetime) -> EmailMessage:
+    def single(self, alert: AlertSnapshot, now: datetime) -> EmailMessage:
         """Returns the mail about one alert."""
         subject = f"[{alert.severity}] {alert.device_id}: {_words(alert.alert_type)}"
         return self._mail("alert", subject, now, alert=alert)
 
-    def digest(self, alerts: Sequence[Alert], now: datetime) -> EmailMessage:
+    def digest(self, alerts: Sequence[AlertSnapshot], now: datetime) -> EmailMessage:
         """Returns one mail about many alerts, the worst first."""
-        ordered = sorted(alerts, key=lambda alert: (-rank(alert.severity), alert.timestamp_ms))
+        ordered = sorted(alerts, key=lambda alert: (-alert.severity.rank, alert.first_at))
         devices = len({alert.device_id for alert in alerts})
         subject = (
             f"[{ordered[0].severity}] {len(alerts)} alerts on {devices} "

@@ -7,15 +7,15 @@ from datetime import UTC, datetime
 from email.message import EmailMessage
 from typing import Final
 
-from sensor_alerts.domain.alert import Alert
 from sensor_alerts.mail.letter import Letters
 from sensor_alerts.settings import SmtpSettings
+from sensor_shared.contracts.alert_changes import AlertSnapshot
 from sensor_shared.telemetry import metrics
 from sensor_shared.telemetry.logs import logger
 
 CHANNEL: Final = "email"
 
-Sent = Callable[[Alert], Awaitable[None]]
+Sent = Callable[[AlertSnapshot], Awaitable[None]]
 
 
 class MailQueue:
@@ -30,7 +30,7 @@ class MailQueue:
         self._settings = settings
         self._letters = Letters(settings.sender, settings.recipients)
         self._deliver = deliver
-        self._waiting: asyncio.Queue[Alert] = asyncio.Queue(settings.queue)
+        self._waiting: asyncio.Queue[AlertSnapshot] = asyncio.Queue(settings.queue)
         self._stopping = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._log = logger(part="mail")
@@ -59,7 +59,7 @@ class MailQueue:
         with contextlib.suppress(asyncio.CancelledError):
             await self._task
 
-    def submit(self, alert: Alert) -> None:
+    def submit(self, alert: AlertSnapshot) -> None:
         """Queues an alert; it goes without a mail when too many wait."""
         if self._task is None:
             return
@@ -81,13 +81,13 @@ class MailQueue:
                 for _ in group:
                     self._waiting.task_done()
 
-    async def _collect(self, group: list[Alert]) -> None:
+    async def _collect(self, group: list[AlertSnapshot]) -> None:
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._stopping.wait(), self._settings.collect)
         while not self._waiting.empty():
             group.append(self._waiting.get_nowait())
 
-    async def _send(self, group: Sequence[Alert], sent: Sent) -> None:
+    async def _send(self, group: Sequence[AlertSnapshot], sent: Sent) -> None:
         # An alert that got worse while it waited is told of once, as it is now.
         newest = {alert.alert_id: alert for alert in sorted(group, key=lambda one: one.version)}
         alerts, now = list(newest.values()), datetime.now(UTC)
@@ -97,7 +97,9 @@ class MailQueue:
         for alert in alerts:
             await self._hand_over(self._letters.single(alert, now), [alert], sent)
 
-    async def _hand_over(self, mail: EmailMessage, alerts: Sequence[Alert], sent: Sent) -> None:
+    async def _hand_over(
+        self, mail: EmailMessage, alerts: Sequence[AlertSnapshot], sent: Sent
+    ) -> None:
         if not await self._deliver(mail):
             metrics.ALERTS_NOTIFY_FAILED.labels(CHANNEL).inc(len(alerts))
             self._log.error("mail given up", alerts=[alert.alert_id for alert in alerts])
