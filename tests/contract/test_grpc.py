@@ -56,10 +56,13 @@ def test_enum_values_have_the_numbers_of_the_original() -> None:
     }
 
 
-def test_the_service_has_the_calls_of_the_original() -> None:
+def test_the_service_has_the_calls_of_the_original_and_those_that_people_need() -> None:
     service = alert_pb2.DESCRIPTOR.services_by_name["AlertService"]
     assert service.full_name == "twinup.alert.v1.AlertService"
-    assert set(service.methods_by_name) == {"SendAlert", "GetAlertHistory", "HealthCheck"}
+    assert set(service.methods_by_name) == {
+        *("SendAlert", "GetAlertHistory", "HealthCheck"),
+        *("ListAlerts", "GetAlert", "AcknowledgeAlert", "ClearAlert", "CommentAlert"),
+    }
 
 
 def test_generated_code_is_what_the_proto_files_give(

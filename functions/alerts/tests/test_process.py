@@ -56,6 +56,8 @@ async def test_it_serves_both_ways_and_ends_cleanly_when_told_to(
             "TWINUP_CLICKHOUSE_DATABASE": settings.clickhouse.database,
             "TWINUP_REDIS_PORT": str(settings.redis.port),
             "TWINUP_MQTT_PORT": str(mqtt_broker.port),
+            "TWINUP_REDIS_DB": str(settings.redis.db),
+            "TWINUP_KAFKA_BROKERS": settings.kafka.brokers,
             "TWINUP_SMTP_PORT": str(settings.smtp.port),
             "TWINUP_SMTP_RECIPIENTS": world.mails.recipient,
         },

@@ -1,6 +1,5 @@
 """What the alert service reads from its environment and `alerts-config.yaml`."""
 
-from pathlib import Path
 from typing import Annotated
 
 from pydantic import Field, SecretStr
@@ -13,7 +12,10 @@ from sensor_alerts.notify.settings import (
     WebhookSettings,
 )
 from sensor_shared.adapters.clickhouse import ClickHouseSettings
+from sensor_shared.adapters.kafka import KafkaSettings
+from sensor_shared.adapters.latest import LatestSettings
 from sensor_shared.adapters.redis import RedisSettings
+from sensor_shared.adapters.rules_file import RulesSettings
 from sensor_shared.runtime.settings import Section, ServerSettings, Settings
 from sensor_shared.telemetry.logs import LoggerSettings
 
@@ -36,11 +38,16 @@ class GrpcSettings(Section):
     """Seconds that a call may take whose caller set no deadline, or a later one."""
 
 
-class RulesSettings(Section):
-    """Section RULES: where the alert rules are."""
+class SweepSettings(Section):
+    """Section SWEEP: what each tick of the PingSource does."""
 
-    file: Path | None = None
-    """Default: `alert-rules.yaml` beside the other configuration."""
+    scan: Annotated[float, Field(ge=1)] = 30.0
+    """Seconds between two looks at the newest readings of all devices, for rules with `rising`,
+    `falling` and `missing`."""
+    threads: Count = 1
+    """Of ClickHouse for one query of a sweep."""
+    timeout: Seconds = 20.0
+    """Seconds that one such query may take."""
 
 
 class LimitsSettings(Section):
@@ -50,14 +57,15 @@ class LimitsSettings(Section):
     """
 
     deduplication: Seconds = 300.0
-    """Seconds: a breach this near to the last one of its device and rule is the same alert."""
+    """Seconds: so long after it was cleared a breach opens the same alert again; and so long is
+    nobody told a second time."""
     cooldown: Annotated[float, Field(ge=0)] = 60.0
     """Seconds between two notifications about the same device and rule."""
     per_device_and_hour: Count = 10
     per_minute: Count = 100
     """Over all devices."""
     update: Seconds = 10.0
-    """Seconds between two writes of an alert that goes on without getting worse."""
+    """Seconds between two changes of an alert that goes on without getting worse."""
 
     def limits(self) -> Limits:
         """Returns the part of it that is about notifications."""
@@ -77,7 +85,10 @@ class AlertServiceSettings(Settings):
     logger: LoggerSettings = LoggerSettings()
     clickhouse: ClickHouseSettings = ClickHouseSettings()
     redis: RedisSettings = RedisSettings(timeout=0.25)
+    kafka: KafkaSettings = KafkaSettings()
     rules: RulesSettings = RulesSettings()
+    sweep: SweepSettings = SweepSettings()
+    latest: LatestSettings = LatestSettings()
     limits: LimitsSettings = LimitsSettings()
     notify: NotifySettings = NotifySettings()
     smtp: SmtpSettings = SmtpSettings()
