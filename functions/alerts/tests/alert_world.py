@@ -23,12 +23,11 @@ from pydantic import SecretStr
 
 from sensor_alerts.app import AlertsFunction
 from sensor_alerts.domain.alert import breach
+from sensor_alerts.notify.settings import NotifySettings, SmtpSettings
 from sensor_alerts.settings import (
     AlertServiceSettings,
     GrpcSettings,
     LimitsSettings,
-    NotifySettings,
-    SmtpSettings,
 )
 from sensor_local.testing import Address, ClickHouseServer, SmtpSink
 from sensor_shared.adapters.clickhouse import ClickHouseSettings

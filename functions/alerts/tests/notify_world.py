@@ -129,19 +129,17 @@ def notification(
 ) -> Notification:
     """Returns a notification that is queued and due."""
     about = about or change()
-    return Notification(
-        **{
-            "notification_id": notification_id(about.change_id, channel, target),
-            "change": about,
-            "news": news_of(about) or News.RAISED,
-            "channel": channel,
-            "target": target,
-            "state": State.QUEUED,
-            "due_at": about.at,
-            "updated_at": about.at,
-        }
-        | fields
-    )
+    values: dict[str, Any] = {
+        "notification_id": notification_id(about.change_id, channel, target),
+        "change": about,
+        "news": news_of(about) or News.RAISED,
+        "channel": channel,
+        "target": target,
+        "state": State.QUEUED,
+        "due_at": about.at,
+        "updated_at": about.at,
+    }
+    return Notification(**values | fields)
 
 
 def read(mail: bytes) -> EmailMessage:
@@ -167,6 +165,7 @@ class Mailroom:
         answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
         if answer.startswith("2"):
             self.mails.append(read(envelope.original_content or b""))
+            assert server.transport is not None
             self.tls.append(server.transport.get_extra_info("sslcontext") is not None)
         return answer
 
@@ -240,7 +239,7 @@ class Receiver:
         self.answer: Answer = self._taken
         self.url = ""
 
-    async def handle(self, request: web.Request) -> web.StreamResponse:
+    async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         headers = {name.lower(): value for name, value in request.headers.items()}
         self.posted.append(Posted(request.path, headers, await request.read()))
         return await self.answer()

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import json
+import ssl
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -59,6 +60,15 @@ async def refusal(channel: Post | Webhook | Mqtt, target: str = "one@example.com
     return caught.value
 
 
+def secured(
+    room: Mailroom, security: str, context: ssl.SSLContext
+) -> contextlib.AbstractAsyncContextManager[int]:
+    """Serves SMTP with TLS from the first byte on, or after STARTTLS."""
+    if security == "tls":
+        return mail_server(room, tls=context)
+    return mail_server(room, starttls=context)
+
+
 LOGIN = {"username": "alerts", "password": "the right one"}
 
 
@@ -67,7 +77,7 @@ async def test_a_mail_goes_by_tls_and_login_to_a_server_that_is_known(
     authority: Authority, security: str
 ) -> None:
     room, context = Mailroom(), authority.server("127.0.0.1")
-    async with mail_server(room, **{security: context}) as port:
+    async with secured(room, security, context) as port:
         await post(port, security=security, ca_cert=authority.ca, **LOGIN).deliver(
             "one@example.com", [ONE]
         )
@@ -81,9 +91,9 @@ async def test_no_mail_and_no_password_go_to_a_server_that_is_not_known(
 ) -> None:
     """Neither to one with a certificate of nobody known, nor to one of another name."""
     room = Mailroom()
-    async with mail_server(room, **{security: authority.server("127.0.0.1")}) as port:
+    async with secured(room, security, authority.server("127.0.0.1")) as port:
         assert not (await refusal(post(port, security=security, **LOGIN))).final
-    async with mail_server(room, **{security: authority.server("127.0.0.2")}) as port:
+    async with secured(room, security, authority.server("127.0.0.2")) as port:
         known = post(port, security=security, ca_cert=authority.ca, **LOGIN)
         assert not (await refusal(known)).final
     assert room.asked == 0
@@ -286,7 +296,7 @@ async def test_who_subscribed_to_a_device_gets_its_changes_and_none_is_retained(
     assert str(message.topic) == topic
     assert message.qos == 1
     assert not message.retain
-    assert json.loads(bytes(message.payload))["id"] == ONE.notification_id  # type: ignore[arg-type]
+    assert json.loads(bytes(message.payload))["id"] == ONE.notification_id
     async with aiomqtt.Client(mqtt_broker.host, mqtt_broker.port) as late:
         await late.subscribe(topic, qos=1)
         with pytest.raises(TimeoutError):

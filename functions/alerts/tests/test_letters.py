@@ -8,6 +8,8 @@ from typing import Any
 
 import msgspec
 import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 from jinja2 import TemplateError
 
 from sensor_alerts.domain.notification import Notification
@@ -19,6 +21,10 @@ from .notify_world import AT, change, notification, read
 
 LINK = "https://sensors.example.com/alerts"
 LETTERS = Letters("alerts@example.com", LINK)
+HEADERS = {
+    *("Subject", "From", "To", "Date", "Message-ID", "Auto-Submitted", "References", IDS),
+    *("MIME-Version", "Content-Type"),
+}
 EVIL = "x</td><script>alert(1)</script>\r\nBcc: everyone@example.com\r\n\r\nother body\x1b[2J"
 
 
@@ -105,7 +111,8 @@ def test_nothing_in_an_alert_can_add_a_header_or_markup(
     field: str, many: bool, kind: ChangeKind
 ) -> None:
     """Also what validation keeps out before: a mail must not depend on it."""
-    evil = notification(change(kind, note=EVIL, **{field: EVIL}), target="one@example.com")
+    fields: dict[str, Any] = {field: EVIL}
+    evil = notification(change(kind, note=EVIL, **fields), target="one@example.com")
     mail = LETTERS.digest([evil, told(alert_id="two")], AT) if many else LETTERS.single(evil, AT)
     got = received(mail)
     assert got["Bcc"] is None
@@ -114,6 +121,21 @@ def test_nothing_in_an_alert_can_add_a_header_or_markup(
     text, html = parts(mail)
     assert "<script>" not in html
     assert "\x1b" not in html + text
+
+
+@settings(max_examples=200, deadline=None)
+@given(text=st.text(max_size=300))
+@example("=?utf-8?q?x=0D=0ABcc:_everyone@example.com?=")
+@example("=?utf-8?b?eA0KQmNjOiBldmVyeW9uZUBleGFtcGxlLmNvbQ==?=")
+@example("x\x85Bcc: everyone@example.com\u2028Bcc: everyone@example.com")
+def test_whatever_a_device_is_called_the_headers_are_those_of_a_mail(text: str) -> None:
+    one = notification(change(device_id=text, message=text, region=text, alert_id=text))
+    for mail in (LETTERS.single(one, AT), LETTERS.digest([one, told(alert_id="two")], AT)):
+        lines = mail.as_bytes(policy=policy.SMTP).partition(b"\r\n\r\n")[0]
+        names = [line.partition(b":")[0] for line in lines.split(b"\r\n") if line[:1] != b" "]
+        assert {name.decode() for name in names} <= HEADERS
+        assert len(set(names)) == len(names)
+        assert received(mail)["To"] == "one@example.com"
 
 
 def test_a_digest_has_each_alert_once_as_it_is_now_and_the_worst_first() -> None:

@@ -5,6 +5,7 @@ import base64
 import hashlib
 import hmac
 from datetime import datetime, timedelta
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -35,7 +36,7 @@ def test_by_the_defaults_the_last_try_is_hours_after_the_first() -> None:
     assert 2 * 3600 < sum(waits) < 4 * 3600
 
 
-def named(name: str, target: str = "one@example.com", **fields: object) -> Notification:
+def named(name: str, target: str = "one@example.com", **fields: Any) -> Notification:
     return notification(change(alert_id=name), target=target, **fields)
 
 

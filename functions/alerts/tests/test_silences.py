@@ -15,6 +15,7 @@ from .alert_world import Service, World, credentials, device, eventually, reques
 
 pytestmark = pytest.mark.integration
 NOWHERE = 9  # the discard port: nobody listens there
+UNKNOWN: Any = 99
 
 
 class Client:
@@ -92,8 +93,8 @@ async def test_without_a_start_it_holds_at_once_and_without_a_scope_for_all(worl
         ({"starts_at": later(hours=-3), "ends_at": later(hours=-2)}, "over already"),
         ({"scope": silence_pb2.Scope(devices=["x" * 129])}, "scope.devices.0"),
         ({"scope": silence_pb2.Scope(devices=["x"] * 101)}, "scope.devices"),
-        ({"scope": silence_pb2.Scope(alert_types=[99])}, "alert_types"),
-        ({"scope": silence_pb2.Scope(severities=[9])}, "severity"),
+        ({"scope": silence_pb2.Scope(alert_types=[UNKNOWN])}, "alert_types"),
+        ({"scope": silence_pb2.Scope(severities=[UNKNOWN])}, "severity"),
         ({"recurrence": silence_pb2.Recurrence(cron="often", minutes=5)}, "recurrence"),
         ({"recurrence": silence_pb2.Recurrence(cron="0 0 * * *")}, "recurrence.minutes"),
         (

@@ -72,16 +72,23 @@ class Ledger:
             without: reasons that are known to hold still.
             limit: how many at most.
         """
+        # The changes themselves are read at last, of those few that are wanted.
+        recent = "changed_at >= fromUnixTimestamp64Milli({since:Int64}, 'UTC')"
         newest = (
-            "SELECT * FROM notifications FINAL "
-            "WHERE changed_at >= fromUnixTimestamp64Milli({since:Int64}, 'UTC') "
-            "AND reason != {not_wanted:String} ORDER BY changed_at DESC, alert_version DESC "
+            "SELECT changed_at, notification_id, state, news, reason, severity "  # noqa: S608
+            f"FROM notifications FINAL WHERE {recent} AND reason != {{not_wanted:String}} "
+            "ORDER BY changed_at DESC, alert_version DESC "
             "LIMIT 1 BY device_id, subject, channel, target"
         )
-        rows = await self._database.rows(
-            f"SELECT {_COLUMNS} FROM ({newest}) WHERE state = 'suppressed' "  # noqa: S608
+        wanted = (
+            f"SELECT changed_at, notification_id FROM ({newest}) WHERE state = 'suppressed' "  # noqa: S608
             "AND news IN {opening:Array(String)} AND reason NOT IN {without:Array(String)} "
-            "ORDER BY severity DESC, changed_at LIMIT {limit:UInt32}",
+            "ORDER BY severity DESC, changed_at LIMIT {limit:UInt32}"
+        )
+        rows = await self._database.rows(
+            f"SELECT {_COLUMNS} FROM notifications FINAL "  # noqa: S608
+            f"WHERE {recent} AND (changed_at, notification_id) IN ({wanted}) "
+            "ORDER BY severity DESC, changed_at",
             since=_ms(since),
             not_wanted=NOT_WANTED,
             opening=_OPENING,

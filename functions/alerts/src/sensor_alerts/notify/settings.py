@@ -111,7 +111,7 @@ class SmtpSettings(ChannelSettings):
 class WebhookSettings(ChannelSettings):
     """Section WEBHOOK: how endpoints are spoken to; where they are stands in the routes."""
 
-    secrets: Annotated[dict[str, tuple[SecretStr, ...]], Field(repr=False, default_factory=dict)]
+    secrets: dict[str, tuple[SecretStr, ...]] = Field(default_factory=dict, repr=False)
     """By the endpoint's name, one or, while it is exchanged, more: `{"ops": "whsec_…"}` in JSON or
     YAML. There is no default, and they belong into no file of the configuration."""
     ca_cert: FilePath | None = None

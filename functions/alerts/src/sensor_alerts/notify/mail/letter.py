@@ -110,7 +110,8 @@ class Letters:
     ) -> EmailMessage:
         ids = sorted(one.notification_id for one in told)
         mail = EmailMessage()
-        mail["Subject"] = one_line(subject)
+        # An encoded word (RFC 2047) would be decoded here, line breaks and all, and end the header.
+        mail["Subject"] = one_line(subject).replace("=?", "= ?")
         mail["From"] = self._sender
         mail["To"] = told[0].target
         mail["Date"] = format_datetime(now)
