@@ -1,4 +1,4 @@
-"""What people do with alerts, through a real channel: list, look up, acknowledge, clear, comment."""
+"""What people do with alerts, through a real channel: list, acknowledge, clear, comment."""
 
 import asyncio
 from typing import Any

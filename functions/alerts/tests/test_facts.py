@@ -1,13 +1,10 @@
 """What is stored is what happened: whoever dies between two writes, and whatever Redis forgets."""
 
 import asyncio
-import multiprocessing
 import uuid
-from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 import msgspec
 import pytest
@@ -34,7 +31,7 @@ from .alert_world import REQUEST, RULES, World, device, eventually, request
 
 pytestmark = pytest.mark.integration
 WINDOW_MS = 300_000
-LEASE_SECONDS = 0.6
+SHORT_SECONDS = 1.5
 
 
 @dataclass
@@ -50,7 +47,13 @@ class Told:
 class Replica:
     """What one process has of the alert service, without its entrances."""
 
-    def __init__(self, clickhouse: ClickHouseSettings, redis: RedisSettings, brokers: str):
+    def __init__(
+        self,
+        clickhouse: ClickHouseSettings,
+        redis: RedisSettings,
+        brokers: str,
+        lease_seconds: float,
+    ):
         self.redis: Redis = connect(redis, wait=5)
         self.database = Database(clickhouse)
         self.changes = Changes(self.database)
@@ -58,7 +61,7 @@ class Replica:
         self.publisher = EventPublisher(KafkaSettings(brokers=brokers))
         self.told = Told()
         self.outbox = Outbox(self.changes, self.told, self.publisher)
-        self.leases = Leases(self.redis, seconds=LEASE_SECONDS)
+        self.leases = Leases(self.redis, seconds=lease_seconds)
         self.ledger = Ledger(self.leases, self.changes, self.history, self.outbox)
 
     async def take(self, found: AlertSnapshot) -> tuple[Outcome, Step | None]:
@@ -71,7 +74,8 @@ class Replica:
             )
             return step
 
-        return outcome, await self.ledger.change(subject(found), decide)
+        step = await self.ledger.change(subject(found), decide)
+        return outcome, step
 
     async def close(self) -> None:
         await self.ledger.close()
@@ -97,11 +101,11 @@ def hot(device_id: str, second: float = 0.0, value: float = 96.0) -> AlertSnapsh
 @pytest.fixture
 async def replicas(
     clickhouse: ClickHouseSettings, lone_redis: RedisSettings, changes_topic: str
-) -> AsyncIterator[Callable[[], Replica]]:
+) -> AsyncIterator[Callable[..., Replica]]:
     made: list[Replica] = []
 
-    def make() -> Replica:
-        made.append(Replica(clickhouse, lone_redis, changes_topic))
+    def make(lease_seconds: float = 15.0) -> Replica:
+        made.append(Replica(clickhouse, lone_redis, changes_topic, lease_seconds))
         return made[-1]
 
     yield make
@@ -132,10 +136,10 @@ async def dies_holding_the_lease(replica: Replica, about: Subject) -> None:
 
 @pytest.mark.parametrize("written", ["nothing", "the change", "the change and the alert"])
 async def test_whoever_dies_between_two_writes_leaves_one_alert(
-    replicas: Callable[[], Replica], written: str
+    replicas: Callable[..., Replica], written: str
 ) -> None:
     """The same breach comes again, at another replica, and another one after it."""
-    dead, other = replicas(), replicas()
+    dead, other = replicas(SHORT_SECONDS), replicas(SHORT_SECONDS)
     found = hot(device())
     await dies_holding_the_lease(dead, subject(found))
     _, step = life.take(None, found, waits=False, window_ms=WINDOW_MS, now=datetime.now(UTC))
@@ -157,7 +161,7 @@ async def test_whoever_dies_between_two_writes_leaves_one_alert(
 
 
 async def test_what_a_dead_process_left_is_completed_told_of_and_published_by_another(
-    replicas: Callable[[], Replica], changes_topic: str
+    replicas: Callable[..., Replica], changes_topic: str
 ) -> None:
     other = replicas()
     found = hot(device())
@@ -176,7 +180,7 @@ async def test_what_a_dead_process_left_is_completed_told_of_and_published_by_an
 
 
 async def test_a_change_is_published_with_its_contract_and_then_noted(
-    replicas: Callable[[], Replica], changes_topic: str
+    replicas: Callable[..., Replica], changes_topic: str
 ) -> None:
     replica = replicas()
     replica.outbox.start()
@@ -224,7 +228,7 @@ def published(brokers: str, device_id: str, count: int) -> list[AlertChange]:
 
 
 async def test_redis_emptied_again_and_again_loses_no_alert_and_makes_no_second_one(
-    replicas: Callable[[], Replica],
+    replicas: Callable[..., Replica],
 ) -> None:
     """Breaches of twenty devices at three replicas, while Redis is emptied all the time."""
     three = [replicas() for _ in range(3)]
@@ -255,7 +259,7 @@ async def test_redis_emptied_again_and_again_loses_no_alert_and_makes_no_second_
 
 
 async def test_two_alerts_that_should_be_one_become_one_and_nobody_is_told(
-    replicas: Callable[[], Replica],
+    replicas: Callable[..., Replica],
 ) -> None:
     replica = replicas()
     who = device()
@@ -287,49 +291,3 @@ async def test_open_alerts_come_back_from_the_history_when_redis_is_emptied(
         await redis.flushdb()
         await service.sweep()
         assert await redis.scard(f"{world.prefix}:watched") == 1
-
-
-def breach_in_a_process(
-    clickhouse: dict[str, Any], redis: dict[str, Any], brokers: str, data: bytes, out: Any
-) -> None:
-    """Takes the same breaches as other processes do, at the same time."""
-
-    async def run() -> None:
-        replica = Replica(ClickHouseSettings(**clickhouse), RedisSettings(**redis), brokers)
-        found = msgspec.json.decode(data, type=list[AlertSnapshot])
-        results = await asyncio.gather(*(replica.take(one) for one in found))
-        out.put(
-            (
-                [outcome.value for outcome, _ in results],
-                [change.change_id for change in replica.told.changes],
-            )
-        )
-        await replica.close()
-
-    asyncio.run(run())
-
-
-async def test_processes_that_get_the_same_breaches_at_once_tell_of_each_alert_once(
-    clickhouse: ClickHouseSettings, lone_redis: RedisSettings, changes_topic: str
-) -> None:
-    devices = [device() for _ in range(10)]
-    data = msgspec.json.encode([hot(one, second) for one in devices for second in range(3)])
-    spawn = multiprocessing.get_context("spawn")
-    out = spawn.Queue()
-    plain = clickhouse.model_dump()
-    plain["password"] = clickhouse.password.get_secret_value()
-    arguments = (plain, lone_redis.model_dump(), changes_topic, data, out)
-    processes = [spawn.Process(target=breach_in_a_process, args=arguments) for _ in range(4)]
-    for process in processes:
-        process.start()
-    answers = [await asyncio.to_thread(out.get, timeout=60) for _ in processes]
-    for process in processes:
-        await asyncio.to_thread(process.join, 30)
-    outcomes = Counter(outcome for found, _ in answers for outcome in found)
-    assert outcomes["opened"] == len(devices)
-    told = [change_id for _, changes in answers for change_id in changes]
-    assert len(told) == len(set(told)) == len(devices)
-    database = Database(clickhouse)
-    rows = await database.rows("SELECT count(), uniqExact(device_id) FROM alerts FINAL")
-    assert rows == [(len(devices), len(devices))]
-    await database.close()
