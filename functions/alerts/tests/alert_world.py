@@ -23,7 +23,7 @@ from pydantic import SecretStr
 
 from sensor_alerts.app import AlertsFunction
 from sensor_alerts.domain.alert import breach
-from sensor_alerts.notify.settings import NotifySettings, SmtpSettings
+from sensor_alerts.notify.settings import AlertMqttSettings, NotifySettings, SmtpSettings
 from sensor_alerts.settings import (
     AlertServiceSettings,
     GrpcSettings,
@@ -218,6 +218,7 @@ async def world(
     clickhouse: ClickHouseSettings,
     lone_redis: RedisSettings,
     smtp_sink: SmtpSink,
+    mqtt_broker: Address,
     changes_topic: str,
 ) -> AsyncIterator[World]:
     recipient = f"{uuid.uuid4().hex}@example.com"
@@ -228,6 +229,7 @@ async def world(
         redis=lone_redis,
         kafka=KafkaSettings(brokers=changes_topic),
         limits=LimitsSettings(update=0.05),
+        mqtt=AlertMqttSettings(host=mqtt_broker.host, port=mqtt_broker.port),
         notify=NotifySettings(take_up=0.5, silences=0.2),
         smtp=SmtpSettings(
             host=smtp_sink.host,

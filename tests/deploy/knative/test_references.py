@@ -6,7 +6,7 @@ from typing import Any
 
 import yaml
 
-from sensor_shared.contracts.events import SENSOR_ALERTS, SENSOR_DATA
+from sensor_shared.contracts.events import ALERT_CHANGES, SENSOR_ALERTS, SENSOR_DATA
 
 from . import contract
 from .environment import EXTERNAL_CONFIG_MAPS
@@ -204,7 +204,7 @@ def test_every_image_is_ours_or_an_example_by_version(overlay: Rendered) -> None
 def test_every_topic_that_is_used_is_created(overlay: Rendered) -> None:
     used = {topic for source in overlay.of("KafkaSource") for topic in source["spec"]["topics"]}
     used |= {sink["spec"]["topic"] for sink in overlay.of("KafkaSink")}
-    used |= {SENSOR_DATA, SENSOR_ALERTS}
+    used |= {SENSOR_DATA, SENSOR_ALERTS, ALERT_CHANGES}
     assert overlay.names("KafkaTopic") == used
 
 

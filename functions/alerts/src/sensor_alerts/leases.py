@@ -22,8 +22,8 @@ from sensor_alerts.scripts import script
 from sensor_shared.contracts.errors import Retry
 
 LEASE_SECONDS: Final = 15.0
-WORK_SECONDS: Final = 10.0
-"""That a decision may take: less than the lease, so that nobody else decides meanwhile."""
+_WORK_SHARE: Final = 2 / 3
+"""Of the lease is what a decision may take, so that nobody else decides meanwhile."""
 _WAIT_SECONDS: Final = 5.0
 _KEEP_MS: Final = 3_600_000
 _COMPLETE_SECONDS: Final = 600
@@ -63,10 +63,12 @@ class Leases:
     Args:
         redis: shared by all replicas.
         prefix: of all keys.
+        seconds: after which a lease whose holder died is given to the next one.
     """
 
-    def __init__(self, redis: Redis, prefix: str = "alerts"):
+    def __init__(self, redis: Redis, prefix: str = "alerts", *, seconds: float = LEASE_SECONDS):
         self._redis = redis
+        self._seconds = seconds
         self._prefix = prefix
         self._take = redis.register_script(script("take"))
         self._give = redis.register_script(script("give"))
@@ -89,7 +91,7 @@ class Leases:
             owner = uuid.uuid4().hex
             lease = await self._wait(subject, owner)
             try:
-                async with asyncio.timeout(WORK_SECONDS):
+                async with asyncio.timeout(self._seconds * _WORK_SHARE):
                     yield lease
             except TimeoutError:
                 raise
@@ -109,7 +111,7 @@ class Leases:
         pause, waited = _FIRST_PAUSE, 0.0
         while True:
             call = self._take(
-                keys=[self._key(subject)], args=[owner, int(LEASE_SECONDS * 1000), _KEEP_MS]
+                keys=[self._key(subject)], args=[owner, int(self._seconds * 1000), _KEEP_MS]
             )
             answer = await cast("Awaitable[list[Any]]", call)
             if answer[0] != b"busy":

@@ -97,8 +97,8 @@ class Outbox:
             change: as it is stored.
             news: false: nobody is to be told of it.
         """
-        if news:
-            await self._offer(change)
+        if news and not await self._offer(change):
+            return
         try:
             self._waiting.put_nowait(change)
             self._held.add(change.change_id)
@@ -119,17 +119,23 @@ class Outbox:
                 continue
             await before(change)
             await self._publisher.publish(self._topic, encode(change))
-            await self._offer(change)
+            if not await self._offer(change):
+                continue
             await self._changes.published(change)
             metrics.ALERT_CHANGES_REPAIRED.inc()
             self._log.warning("published for another process", change=change.change_id)
 
-    async def _offer(self, change: AlertChange) -> None:
+    async def _offer(self, change: AlertChange) -> bool:
+        """Tells whether it is offered; if not, a later sweep does it, and publishes then."""
         try:
             await self._notifier.offer(change)
+        except DatabaseAwayError as error:
+            self._log.warning("offered by a later sweep", change=change.change_id, error=str(error))
+            return False
         except Exception:  # noqa: BLE001  (the change stands, whatever telling of it runs into)
             metrics.ALERTS_NOTIFY_FAILED.labels("offer").inc()
             self._log.exception("not offered to the notifications", change=change.change_id)
+        return True
 
     async def _run(self) -> None:
         pause = _PAUSE_SECONDS

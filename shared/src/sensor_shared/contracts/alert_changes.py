@@ -56,6 +56,7 @@ class AlertSnapshot(msgspec.Struct, frozen=True, kw_only=True):
         device_type: empty: not known.
         acknowledged_by: who; empty: nobody. A reopened alert is acknowledged no more.
         cleared_by: who, `system` when it cleared itself; empty while it is open.
+        cleared_at: by hand: when; by itself: when the reading that shows it was measured.
         first_at: when the first reading that belongs to it was measured.
         last_at: when the last one was measured.
         count: of breaches; one that came later than a newer one is not counted.

@@ -4,7 +4,9 @@ import re
 from functools import cached_property
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from sensor_shared.contracts.readings import DEVICE_TYPES
 
 
 class Scope(BaseModel):
@@ -12,11 +14,20 @@ class Scope(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    device_type: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")] | None = None
+    device_type: str | None = None
+    """As its id begins, or `unknown`."""
     region: Annotated[str, Field(min_length=1, max_length=64)] | None = None
     """As the reading tells it; a reading that tells none fits no region."""
     device: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.:*?-]{1,128}$")] | None = None
     """An id, or a pattern: `*` stands for any characters, `?` for one."""
+
+    @field_validator("device_type")
+    @classmethod
+    def _is_known(cls, device_type: str | None) -> str | None:
+        known = (*DEVICE_TYPES, "unknown")
+        if device_type is not None and device_type not in known:
+            raise ValueError(f"must be one of {', '.join(known)}")
+        return device_type
 
     @property
     def everything(self) -> bool:
