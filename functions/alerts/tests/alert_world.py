@@ -20,7 +20,7 @@ from pydantic import SecretStr
 
 from sensor_alerts.app import AlertsFunction
 from sensor_alerts.domain.alert import Alert, opened
-from sensor_alerts.notify.settings import NotifySettings, SmtpSettings
+from sensor_alerts.notify.settings import AlertMqttSettings, NotifySettings, SmtpSettings
 from sensor_alerts.settings import (
     AlertServiceSettings,
     GrpcSettings,
@@ -175,7 +175,10 @@ def clickhouse(clickhouse_server: ClickHouseServer) -> ClickHouseSettings:
 
 @pytest.fixture
 async def world(
-    clickhouse: ClickHouseSettings, redis_server: Address, smtp_sink: SmtpSink
+    clickhouse: ClickHouseSettings,
+    redis_server: Address,
+    smtp_sink: SmtpSink,
+    mqtt_broker: Address,
 ) -> AsyncIterator[World]:
     recipient = f"{uuid.uuid4().hex}@example.com"
     settings = AlertServiceSettings(
@@ -184,6 +187,7 @@ async def world(
         clickhouse=clickhouse,
         redis=RedisSettings(host=redis_server.host, port=redis_server.port),
         limits=LimitsSettings(update=0.05),
+        mqtt=AlertMqttSettings(host=mqtt_broker.host, port=mqtt_broker.port),
         notify=NotifySettings(take_up=0.5, silences=0.2),
         smtp=SmtpSettings(
             host=smtp_sink.host,

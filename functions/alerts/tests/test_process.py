@@ -10,7 +10,6 @@ import sys
 import grpc
 import pytest
 
-from sensor_local.testing import Address
 from twinup.alert.v1 import alert_pb2, alert_pb2_grpc
 
 from .alert_world import DEADLINE, ROOT, TOKEN, World, credentials, device, request
@@ -37,9 +36,7 @@ async def status(port: int, path: str) -> int:
     return int(line.split()[1])
 
 
-async def test_it_serves_both_ways_and_ends_cleanly_when_told_to(
-    world: World, mqtt_broker: Address
-) -> None:
+async def test_it_serves_both_ways_and_ends_cleanly_when_told_to(world: World) -> None:
     port, grpc_port = free_port(), free_port()
     settings = world.settings
     process = await asyncio.create_subprocess_exec(
@@ -55,7 +52,7 @@ async def test_it_serves_both_ways_and_ends_cleanly_when_told_to(
             "TWINUP_CLICKHOUSE_PASSWORD": settings.clickhouse.password.get_secret_value(),
             "TWINUP_CLICKHOUSE_DATABASE": settings.clickhouse.database,
             "TWINUP_REDIS_PORT": str(settings.redis.port),
-            "TWINUP_MQTT_PORT": str(mqtt_broker.port),
+            "TWINUP_MQTT_PORT": str(settings.mqtt.port),
             "TWINUP_SMTP_PORT": str(settings.smtp.port),
             "TWINUP_SMTP_RECIPIENTS": world.mails.recipient,
         },
