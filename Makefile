@@ -17,7 +17,7 @@ BIN := $(VENV)/bin
 PY := $(BIN)/python
 LOCAL := $(PY) -m sensor_local
 STAMP := $(VENV)/.set-up
-PROTO := proto/twinup/alert/v1/alert.proto
+PROTO := $(sort $(wildcard proto/twinup/alert/v1/*.proto))
 FUNC_EXTRAS := clickhouse grpc kafka mqtt readings redis rest
 SOURCES := shared functions eventing load infra tests
 
@@ -89,6 +89,15 @@ dlq-replay: setup ## Put them back, each once (SOURCE=glob, TOPIC=name, LETTER=0
 replay: setup ## Deliver sensor-data once more, adding what is missing: FROM=2026-11-24T10:00:00Z, TO=…
 	@$(PY) -m sensor_local.replay --from "$(or $(FROM),$(error FROM=2026-11-24T10:00:00Z is missing))" \
 	  $(if $(TO),--to '$(TO)')
+
+NOTIFICATIONS := $(PY) -m sensor_local.notifications
+SOME = $(if $(CHANNEL),--channel '$(CHANNEL)') $(if $(TARGET),--target '$(TARGET)') $(if $(ID),--id '$(ID)')
+.PHONY: notifications notifications-put-back
+notifications: setup ## Count the notifications that were given up (CHANNEL=email, TARGET=…, ID=…, JSON=1)
+	@$(NOTIFICATIONS) list $(SOME) $(if $(JSON),--json)
+
+notifications-put-back: setup ## Queue them again (CHANNEL=email, TARGET=address, endpoint or topic, ID=one)
+	@$(NOTIFICATIONS) put-back $(SOME)
 
 ##@ Backup (TWINUP_CLICKHOUSE_HOST and its neighbours name a server)
 .PHONY: backup restore backup-show

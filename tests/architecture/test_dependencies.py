@@ -25,7 +25,7 @@ MAY_IMPORT = {
     "sensor_local": {"sensor_local", "sensor_shared", "sensor_producer", "sensor_dispatcher"},
     **{f"sensor_{name}": {f"sensor_{name}", "sensor_shared"} for name in FUNCTIONS},
 }
-PURE = {"msgspec", "numpy", "pyarrow", "pydantic", "yaml", "uuid_utils"}
+PURE = {"msgspec", "numpy", "pyarrow", "pydantic", "yaml", "uuid_utils", "cronsim"}
 IMPURE_STANDARD = {
     "asyncio", "socket", "subprocess", "threading", "http", "urllib", "smtplib", "os", "shutil",
     "tempfile", "logging", "signal", "ssl", "selectors", "multiprocessing",

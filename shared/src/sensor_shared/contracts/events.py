@@ -21,6 +21,7 @@ LETTERS_PUT_BACK_V1 = "com.twinup.letters.putback.v1"
 
 SENSOR_DATA = "sensor-data"
 SENSOR_ALERTS = "sensor-alerts"
+ALERT_CHANGES = "sensor-alert-changes"
 DEAD_LETTERS = "sensor-dead-letters"
 
 JSON = "application/json"
