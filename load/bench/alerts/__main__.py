@@ -34,8 +34,16 @@ def main() -> None:
             breach_to_alert(bed, readings=given.readings, share=given.share, seconds=given.seconds)
         )
         say(described(taken))
+        say(f"one insert of changes or alerts: mean {insert_mean(bed):.1f} ms")
         for name, milliseconds in sweeps(bed, given.devices):
             say(f"sweep, {name}: {milliseconds:.0f} ms")
+
+
+def insert_mean(bed: Bed) -> float:
+    """Returns the mean milliseconds of an insert of changes or alerts."""
+    scrape = bed.scrape("alerts_http")
+    total, count = (scrape.total(f"db_insert_latency_ms_{of}") or 0.0 for of in ("sum", "count"))
+    return total / max(count, 1.0)
 
 
 def described(taken: Sequence[float]) -> str:
