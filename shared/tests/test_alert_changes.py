@@ -48,14 +48,14 @@ CHANGE = AlertChange(
         version=2,
     ),
 )
-GOLDEN = """{"change_id":"3f6b","kind":"cleared","at":"2026-11-26T12:00:00.125Z","by":"ann",
+GOLDEN = """{"change_id":"3f6b","kind":"cleared","at":"2026-11-26T12:00:00.125000Z","by":"ann",
 "note":"fan is on","severity_before":"HIGH","alert":{"alert_id":"a1","device_id":"pump-1",
 "rule_id":"temperature-high","alert_type":"TEMPERATURE_HIGH","severity":"HIGH",
 "message":"pump-1: temperature 101 °C breaks the limit of 90 °C","metric":"temperature",
 "value":101.0,"threshold":90.0,"region":"west","device_type":"","latitude":null,"longitude":null,
-"state":"cleared","acknowledged_by":"ann","acknowledged_at":"2026-11-26T12:00:00.125Z",
-"cleared_by":"ann","cleared_at":"2026-11-26T12:00:00.125Z","first_at":"2026-11-26T12:00:00.125Z",
-"last_at":"2026-11-26T12:00:00.125Z","count":3,"members":0,"metadata":{},"version":2}}"""
+"state":"cleared","acknowledged_by":"ann","acknowledged_at":"2026-11-26T12:00:00.125000Z",
+"cleared_by":"ann","cleared_at":"2026-11-26T12:00:00.125000Z","first_at":"2026-11-26T12:00:00.125000Z",
+"last_at":"2026-11-26T12:00:00.125000Z","count":3,"members":0,"metadata":{},"version":2}}"""
 
 
 def decoded(data: bytes) -> AlertChange:

@@ -58,7 +58,7 @@ def test_the_worst_reading_of_a_device_is_its_one_breach() -> None:
 )
 def test_severity_follows_the_excess_over_the_threshold(excess: float, severity: str) -> None:
     rule = load_rules(ROOT / "configs" / "alert-rules.yaml").rules[0]
-    assert rule.severity.severity(excess) == severity
+    assert rule.severity_of(90 + excess) == severity
 
 
 def test_a_rule_below_counts_downwards(rules_file: Path) -> None:

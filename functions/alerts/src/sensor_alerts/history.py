@@ -11,7 +11,7 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from sensor_alerts import rows
-from sensor_alerts.changes import Changes
+from sensor_alerts.changes import LINGER_SECONDS, Changes
 from sensor_alerts.domain.alert import Record, epoch_ms
 from sensor_alerts.leases import Subject
 from sensor_shared.adapters.database import Database
@@ -100,8 +100,11 @@ class History:
     def __init__(self, database: Database, changes: Changes):
         self._database = database
         self._changes = changes
-        self._write = GroupCommit(self._insert, max_items=_MAX_GROUP, max_commits=2)
+        self._write = GroupCommit(self._insert, max_items=_MAX_GROUP, linger=LINGER_SECONDS)
         self._find = GroupCommit(self._lookup, max_items=_MAX_GROUP, max_commits=2)
+        self._known = GroupCommit(
+            self._look_for, max_items=_MAX_GROUP, max_commits=2, linger=LINGER_SECONDS
+        )
 
     async def record(self, record: Record) -> None:
         """Writes an alert; returns when ClickHouse has acknowledged it."""
@@ -109,6 +112,8 @@ class History:
 
     async def of_subject(self, subject: Subject) -> list[Record]:
         """Returns all alerts of a device and rule, the newest first, as the changes say."""
+        if not await self._known(subject.device_id):
+            return []
         stored, changes = await asyncio.gather(
             self._find(subject.device_id), self._changes.of_device(subject.device_id)
         )
@@ -203,6 +208,18 @@ class History:
         )
         metrics.INSERT_LATENCY.labels("alerts").observe((time.perf_counter() - started) * 1000)
         return [None] * len(records)
+
+    async def _look_for(self, device_ids: Sequence[str]) -> list[bool]:
+        """Tells which devices have any alert: most have none, and this is a short question."""
+        found = await self._database.rows(
+            "SELECT device_id FROM alerts WHERE device_id IN {devices:Array(String)} "
+            "LIMIT 1 BY device_id UNION ALL "
+            "SELECT device_id FROM alert_changes WHERE device_id IN {devices:Array(String)} "
+            "LIMIT 1 BY device_id",
+            devices=sorted(set(device_ids)),
+        )
+        known = {device_id for (device_id,) in found}
+        return [device_id in known for device_id in device_ids]
 
     async def _lookup(self, device_ids: Sequence[str]) -> list[list[Record]]:
         found = await self._database.rows(

@@ -68,6 +68,7 @@ class Outbox:
         self._topic = topic
         self._waiting: asyncio.Queue[AlertChange] = asyncio.Queue(_MAX_WAITING)
         self._held: set[str] = set()
+        self._noting: set[asyncio.Task[None]] = set()
         self._task: asyncio.Task[None] | None = None
         self._log = logger(part="outbox")
 
@@ -165,12 +166,19 @@ class Outbox:
         if rest:
             self._log.warning("changes not published yet", count=len(rest))
         metrics.ALERT_CHANGES_PUBLISHED.inc(len(done))
+        if done:
+            task = asyncio.create_task(self._note(done))
+            self._noting.add(task)
+            task.add_done_callback(self._noting.discard)
+        return rest
+
+    async def _note(self, done: Sequence[AlertChange]) -> None:
         try:
             await asyncio.gather(*(self._changes.published(change) for change in done))
         except (DatabaseAwayError, ClickHouseError) as error:
             # A later sweep publishes them once more.
             self._log.warning("not noted as published", count=len(done), error=str(error))
-        for change in done:
-            self._held.discard(change.change_id)
-            self._waiting.task_done()
-        return rest
+        finally:
+            for change in done:
+                self._held.discard(change.change_id)
+                self._waiting.task_done()
