@@ -19,7 +19,7 @@ from sensor_shared.contracts.alert_changes import AlertSnapshot
 from sensor_shared.contracts.alerts import AlertRequested
 from sensor_shared.contracts.errors import Retry
 from sensor_shared.contracts.rules import Rules
-from sensor_shared.telemetry import metrics
+from sensor_shared.telemetry import alert_metrics
 from sensor_shared.telemetry.logs import logger
 
 Way = Literal["grpc", "event", "sweep"]
@@ -94,7 +94,7 @@ class Intake:
         Raises:
             Retry: when it cannot be decided on now.
         """
-        metrics.ALERTS_RECEIVED.labels(way).inc()
+        alert_metrics.ALERTS_RECEIVED.labels(way).inc()
         if time.monotonic() - self._redis_failed_at < _REDIS_PAUSE_SECONDS:
             raise Retry("Redis did not answer just now", after=1)
         now = self._now()
@@ -109,7 +109,7 @@ class Intake:
             self._log.warning("Redis away", error=str(error))
             raise Retry("Redis is not available", after=1) from error
         if outcome not in (Outcome.OPENED, Outcome.REOPENED):
-            metrics.ALERTS_SUPPRESSED.labels(outcome.value).inc()
+            alert_metrics.ALERTS_SUPPRESSED.labels(outcome.value).inc()
         self._log.debug("breach taken", way=way, outcome=outcome, alert=alert_id)
         return Accepted(alert_id, outcome, now)
 
@@ -132,6 +132,6 @@ class Intake:
         known = await self._history.around(found, self._window_ms)
         if known is not None:
             return Outcome.REPEATED, known.alert.alert_id
-        metrics.ALERTS_SUPPRESSED.labels(Outcome.LATE.value).inc()
+        alert_metrics.ALERTS_SUPPRESSED.labels(Outcome.LATE.value).inc()
         await self._ledger.change(subject, lambda _current: life.late(found, now))
         return Outcome.OPENED, found.alert_id

@@ -19,7 +19,7 @@ from sensor_alerts.history import History
 from sensor_alerts.leases import Lease, Leases, Subject
 from sensor_alerts.outbox import Outbox
 from sensor_shared.contracts.alert_changes import SYSTEM, AlertChange, ChangeKind
-from sensor_shared.telemetry import metrics
+from sensor_shared.telemetry import alert_metrics
 from sensor_shared.telemetry.logs import logger
 
 Decide = Callable[[Record | None], Step | None]
@@ -171,8 +171,8 @@ def _follows(record: Record, current: Record) -> bool:
 
 def _count(change: AlertChange) -> None:
     alert = change.alert
-    metrics.ALERT_CHANGES.labels(change.kind).inc()
+    alert_metrics.ALERT_CHANGES.labels(change.kind).inc()
     if change.kind in (ChangeKind.RAISED, ChangeKind.REOPENED):
-        metrics.ALERTS_RAISED.labels(alert.alert_type, alert.severity).inc()
+        alert_metrics.ALERTS_RAISED.labels(alert.alert_type, alert.severity).inc()
     if change.kind is ChangeKind.CLEARED:
-        metrics.ALERTS_CLEARED.labels("system" if change.by == SYSTEM else "user").inc()
+        alert_metrics.ALERTS_CLEARED.labels("system" if change.by == SYSTEM else "user").inc()

@@ -16,7 +16,7 @@ from sensor_alerts.changes import Changes
 from sensor_shared.adapters.database import DatabaseAwayError
 from sensor_shared.contracts.alert_changes import AlertChange, encode
 from sensor_shared.contracts.events import ALERT_CHANGES, Event
-from sensor_shared.telemetry import metrics
+from sensor_shared.telemetry import alert_metrics
 from sensor_shared.telemetry.logs import logger
 
 ORPHAN_SECONDS: Final = 60
@@ -123,7 +123,7 @@ class Outbox:
             if not await self._offer(change):
                 continue
             await self._changes.published(change)
-            metrics.ALERT_CHANGES_REPAIRED.inc()
+            alert_metrics.ALERT_CHANGES_REPAIRED.inc()
             self._log.warning("published for another process", change=change.change_id)
 
     async def _offer(self, change: AlertChange) -> bool:
@@ -134,7 +134,7 @@ class Outbox:
             self._log.warning("offered by a later sweep", change=change.change_id, error=str(error))
             return False
         except Exception:  # noqa: BLE001  (the change stands, whatever telling of it runs into)
-            metrics.ALERTS_NOTIFY_FAILED.labels("offer").inc()
+            alert_metrics.ALERTS_NOTIFY_FAILED.labels("offer").inc()
             self._log.exception("not offered to the notifications", change=change.change_id)
         return True
 
@@ -165,7 +165,7 @@ class Outbox:
                 raise result
         if rest:
             self._log.warning("changes not published yet", count=len(rest))
-        metrics.ALERT_CHANGES_PUBLISHED.inc(len(done))
+        alert_metrics.ALERT_CHANGES_PUBLISHED.inc(len(done))
         if done:
             task = asyncio.create_task(self._note(done))
             self._noting.add(task)

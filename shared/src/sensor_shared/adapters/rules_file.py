@@ -10,7 +10,7 @@ from pydantic import Field
 
 from sensor_shared.contracts.rules import Breach, Rules, RulesError, load_rules
 from sensor_shared.runtime.settings import Section
-from sensor_shared.telemetry import metrics
+from sensor_shared.telemetry import alert_metrics
 from sensor_shared.telemetry.logs import logger
 
 CHECK_SECONDS = 2.0
@@ -71,12 +71,12 @@ class RulesFile:
             self._rules = self._load(self._path)
         except RulesError as error:
             self._trouble = f"alert rules are not read again: {error}"
-            metrics.RULES_REFUSED.set(1)
+            alert_metrics.RULES_REFUSED.set(1)
             self._log.error("rules refused; the earlier ones stay", error=str(error))
             return False
         self._trouble = None
-        metrics.RULES_REFUSED.set(0)
-        metrics.RULES_RELOADED.inc()
+        alert_metrics.RULES_REFUSED.set(0)
+        alert_metrics.RULES_RELOADED.inc()
         self._log.info("rules read again", rules=len(self._rules.rules))
         return True
 

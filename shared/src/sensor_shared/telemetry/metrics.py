@@ -1,7 +1,8 @@
 """Every metric of the system, declared once with its type, unit and meaning.
 
-The first four names are those of the original system and stay. Histograms of latency are in
-milliseconds, because the original's names end in `_ms`.
+Those of alerts have a module of their own, `alert_metrics`. The first four names are those of the
+original system and stay. Histograms of latency are in milliseconds, because the original's names
+end in `_ms`.
 """
 
 import numpy as np
@@ -15,11 +16,12 @@ from prometheus_client import (
     generate_latest,
 )
 
-_LATENCY_MS = (
+LATENCY_MS = (
     *(1, 2, 5, 10, 15, 20, 25, 30, 35, 40, 45, 50, 55, 60, 70, 80, 90, 100, 120, 150),
     *(200, 300, 500),
     *(1_000, 2_000, 5_000, 10_000, 30_000, 60_000, 300_000),
 )
+"""Buckets of every histogram of latency."""
 
 # --- producer
 PRODUCED = Counter(
@@ -28,7 +30,7 @@ PRODUCED = Counter(
 PRODUCER_LATENCY = Histogram(
     "sensor_producer_latency_ms",
     "From a reading's own time to Kafka's acknowledgement, milliseconds.",
-    buckets=_LATENCY_MS,
+    buckets=LATENCY_MS,
 )
 PRODUCER_GENERATED = Counter(
     "sensor_producer_readings_generated_total", "Readings that devices measured."
@@ -77,23 +79,23 @@ INSERT_LATENCY = Histogram(
     "db_insert_latency_ms",
     "One insert into ClickHouse, from sending to acknowledgement, milliseconds.",
     ["table"],
-    buckets=_LATENCY_MS,
+    buckets=LATENCY_MS,
 )
 STORED_LATENCY = Histogram(
     "sensor_stored_latency_ms",
     "From a reading's own time to ClickHouse's acknowledgement, milliseconds.",
-    buckets=_LATENCY_MS,
+    buckets=LATENCY_MS,
 )
 VISIBLE_LATENCY = Histogram(
     "sensor_visible_latency_ms",
     "From a reading's own time until Redis holds it as the latest, milliseconds.",
-    buckets=_LATENCY_MS,
+    buckets=LATENCY_MS,
 )
 DELIVERED_LATENCY = Histogram(
     "sensor_delivered_latency_ms",
     "From a reading's own time to its arrival at the function, milliseconds.",
     ["function"],
-    buckets=_LATENCY_MS,
+    buckets=LATENCY_MS,
 )
 READINGS_STORED = Counter(
     "sensor_consumer_readings_stored_total", "Readings acknowledged by ClickHouse."
@@ -134,7 +136,7 @@ BREACHES = Counter(
 ROLLUP_DURATION = Histogram(
     "sensor_rollup_duration_ms",
     "One run that brought the rollups up to date, milliseconds.",
-    buckets=_LATENCY_MS,
+    buckets=LATENCY_MS,
 )
 ROLLUP_MINUTES = Counter(
     "sensor_rollup_minutes_total",
@@ -156,7 +158,7 @@ EVENT_DURATION = Histogram(
     "sensor_function_event_duration_ms",
     "Handling of one event, milliseconds.",
     ["function"],
-    buckets=_LATENCY_MS,
+    buckets=LATENCY_MS,
 )
 
 # --- analytics
@@ -181,75 +183,6 @@ ANALYTICS_HELD_BACK = Counter(
     ["kind"],
 )
 
-# --- alerts
-ALERTS_RECEIVED = Counter("sensor_alerts_received_total", "Alert requests received.", ["way"])
-ALERTS_RAISED = Counter(
-    "sensor_alerts_raised_total", "Alerts stored in the history.", ["type", "severity"]
-)
-ALERTS_SUPPRESSED = Counter(
-    "sensor_alerts_suppressed_total", "Notifications or alerts held back, and why.", ["reason"]
-)
-ALERTS_CLEARED = Counter(
-    "sensor_alerts_cleared_total", "Alerts that are over, by themselves or by a user.", ["by"]
-)
-ALERT_CHANGES = Counter(
-    "sensor_alerts_changes_total", "Changes of alerts that were stored.", ["kind"]
-)
-ALERT_CHANGES_PUBLISHED = Counter(
-    "sensor_alerts_changes_published_total", "Changes of alerts that Kafka has acknowledged."
-)
-ALERT_CHANGES_REPAIRED = Counter(
-    "sensor_alerts_changes_repaired_total",
-    "Changes of alerts that were published for a process which had died, or had no Kafka.",
-)
-ALERTS_WATCHED = Gauge(
-    "sensor_alerts_watched", "Open and pending alerts that the last sweep looked at.", ["state"]
-)
-ALERTS_SWEEP_DURATION = Histogram(
-    "sensor_alerts_sweep_duration_ms",
-    "One part of a sweep, milliseconds.",
-    ["part"],
-    buckets=_LATENCY_MS,
-)
-ALERTS_SWEEPS = Counter(
-    "sensor_alerts_sweeps_total", "Sweeps: done, or left to another replica's.", ["outcome"]
-)
-DEVICES_SILENT = Gauge(
-    "sensor_devices_silent", "Devices without a reading for too long, by the last sweep."
-)
-RULES_REFUSED = Gauge(
-    "sensor_rules_refused", "1 while the newest file of alert rules cannot be used."
-)
-RULES_RELOADED = Counter("sensor_rules_reloaded_total", "Files of alert rules put into use.")
-ALERTS_NOTIFIED = Counter("sensor_alerts_notified_total", "Notifications sent.", ["channel"])
-ALERTS_NOTIFY_FAILED = Counter(
-    "sensor_alerts_notify_failed_total", "Notifications that failed for good.", ["channel"]
-)
-NOTIFY_RETRIED = Counter(
-    "sensor_alerts_notify_retried_total",
-    "Notifications that a target did not take, and that are tried again.",
-    ["channel"],
-)
-NOTIFY_HELD_BACK = Counter(
-    "sensor_alerts_notify_suppressed_total",
-    "Notifications recorded and not sent, and why.",
-    ["channel", "reason"],
-)
-NOTIFY_WAITING = Gauge(
-    "sensor_alerts_notify_waiting", "Notifications that wait in this process.", ["channel"]
-)
-NOTIFY_QUEUED = Gauge(
-    "sensor_alerts_notify_queued",
-    "Notifications that wait in all, as the replica found that looked last.",
-    ["channel"],
-)
-NOTIFY_LATENCY = Histogram(
-    "sensor_alerts_notify_latency_ms",
-    "From a change of an alert until a target took the notification, milliseconds.",
-    ["channel"],
-    buckets=_LATENCY_MS,
-)
-
 # --- auth and gateway
 LOGINS = Counter("sensor_auth_logins_total", "Attempts to log in.", ["outcome"])
 REQUESTS = Counter(
@@ -259,7 +192,7 @@ REQUEST_DURATION = Histogram(
     "sensor_http_request_duration_ms",
     "Requests, milliseconds.",
     ["function", "route"],
-    buckets=_LATENCY_MS,
+    buckets=LATENCY_MS,
 )
 CACHE_READS = Counter(
     "sensor_gateway_reads_total", "Reads by where they were answered.", ["source"]
@@ -285,7 +218,7 @@ DISPATCH_LATENCY = Histogram(
     "sensor_dispatcher_delivery_latency_ms",
     "From Kafka's answer to the sink's acceptance, retries included, milliseconds.",
     ["source"],
-    buckets=_LATENCY_MS,
+    buckets=LATENCY_MS,
 )
 
 

@@ -12,7 +12,7 @@ from sensor_alerts.domain.notification import rank
 from sensor_alerts.domain.silence import Silence
 from sensor_alerts.silences.silences import Silences
 from sensor_shared.contracts.alert_changes import AlertChange
-from sensor_shared.telemetry import metrics
+from sensor_shared.telemetry import alert_metrics
 from sensor_shared.telemetry.logs import logger
 
 SILENCED: Final = "silenced"
@@ -85,4 +85,4 @@ def _by(silence: Silence) -> str:
 def count_held_back(channel: str, reason: str) -> None:
     """Counts one notification that is held back; the id of a silence is no label."""
     label = SILENCED if reason.startswith(SILENCED) else reason
-    metrics.NOTIFY_HELD_BACK.labels(channel, label).inc()
+    alert_metrics.NOTIFY_HELD_BACK.labels(channel, label).inc()

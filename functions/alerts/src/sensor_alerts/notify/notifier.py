@@ -17,7 +17,7 @@ from sensor_alerts.notify.ledger import NOT_WANTED, Ledger
 from sensor_alerts.notify.routes import Routes, Target
 from sensor_alerts.notify.sender import Sender
 from sensor_shared.contracts.alert_changes import AlertChange
-from sensor_shared.telemetry import metrics
+from sensor_shared.telemetry import alert_metrics
 from sensor_shared.telemetry.logs import logger
 
 UNTOLD: Final = "untold"
@@ -66,7 +66,7 @@ class Notifier:
             return
         targets = self._routes.targets(change.alert, news)
         if not targets:
-            metrics.ALERTS_SUPPRESSED.labels(NO_ROUTE).inc()
+            alert_metrics.ALERTS_SUPPRESSED.labels(NO_ROUTE).inc()
             return
         now = self._now()
         reasons = await self._reasons(change, news, targets, now)
@@ -95,7 +95,7 @@ class Notifier:
         if held_back is None and news.opens:
             held_back = await self._decision.limited(change, now)
         if held_back is not None:
-            metrics.ALERTS_SUPPRESSED.labels(held_back.partition(" ")[0]).inc()
+            alert_metrics.ALERTS_SUPPRESSED.labels(held_back.partition(" ")[0]).inc()
             return reasons | dict.fromkeys(wanted, held_back)
         if not news.opens:
             told = await self._ledger.told(change.alert.alert_id)

@@ -19,7 +19,7 @@ from sensor_alerts.notify.settings import ChannelSettings
 from sensor_alerts.tasks import end
 from sensor_shared.adapters.database import DatabaseAwayError
 from sensor_shared.contracts.alert_changes import AlertSnapshot
-from sensor_shared.telemetry import metrics
+from sensor_shared.telemetry import alert_metrics
 from sensor_shared.telemetry.logs import logger
 
 _MAX_AFTER: Final = 3_600.0
@@ -101,7 +101,7 @@ class Sender:
         """Takes what the ledger has as queued; without room it is left there, for later."""
         if not self._line.put(one):
             self._log.debug("no room: left in the record", notification=one.notification_id)
-        metrics.NOTIFY_WAITING.labels(self.name).set(len(self._line))
+        alert_metrics.NOTIFY_WAITING.labels(self.name).set(len(self._line))
 
     async def start(self) -> None:
         """Begins to send."""
@@ -130,7 +130,7 @@ class Sender:
                 self._log.exception("sending failed")
             finally:
                 self._line.done(taken, again)
-                metrics.NOTIFY_WAITING.labels(self.name).set(len(self._line))
+                alert_metrics.NOTIFY_WAITING.labels(self.name).set(len(self._line))
 
     def _parcels(self, taken: list[Notification]) -> list[list[Notification]]:
         """One message or several, in which an alert's changes follow each other."""
@@ -198,8 +198,8 @@ class Sender:
             after.append(self._after(one, state, str(error)[:_MAX_REASON], due))
         failed = [one for one in after if one.state is State.FAILED]
         again = [one for one in after if one.state is State.QUEUED]
-        metrics.ALERTS_NOTIFY_FAILED.labels(self.name).inc(len(failed))
-        metrics.NOTIFY_RETRIED.labels(self.name).inc(len(again))
+        alert_metrics.ALERTS_NOTIFY_FAILED.labels(self.name).inc(len(failed))
+        alert_metrics.NOTIFY_RETRIED.labels(self.name).inc(len(again))
         say = self._log.error if failed else self._log.warning
         say(
             "given up: a dead letter" if failed else "not taken, tried again later",
@@ -218,9 +218,9 @@ class Sender:
             await self._claims.sent([one.notification_id for one in parcel])
         except RedisError as error:
             self._log.warning("Redis away", error=str(error))
-        metrics.ALERTS_NOTIFIED.labels(self.name).inc(len(parcel))
+        alert_metrics.ALERTS_NOTIFIED.labels(self.name).inc(len(parcel))
         for one in parcel:
-            metrics.NOTIFY_LATENCY.labels(self.name).observe(
+            alert_metrics.NOTIFY_LATENCY.labels(self.name).observe(
                 max(0.0, (now - one.change.at).total_seconds() * 1000)
             )
         await self._record([self._after(one, State.SENT, "", now) for one in parcel])

@@ -19,7 +19,7 @@ from sensor_alerts.notify.sender import Sender, version_at
 from sensor_alerts.notify.settings import NotifySettings
 from sensor_alerts.tasks import end
 from sensor_shared.adapters.database import DatabaseAwayError
-from sensor_shared.telemetry import metrics
+from sensor_shared.telemetry import alert_metrics
 from sensor_shared.telemetry.logs import logger
 
 _LIMIT: Final = 1_000
@@ -102,7 +102,7 @@ class Upkeep:
                 )
         waiting = await self._ledger.waiting(now)
         for channel in ChannelName:
-            metrics.NOTIFY_QUEUED.labels(channel).set(waiting.get(channel, 0))
+            alert_metrics.NOTIFY_QUEUED.labels(channel).set(waiting.get(channel, 0))
 
     async def _release(self) -> None:
         """Queues what was held back, and is still open, once nothing stands against it."""

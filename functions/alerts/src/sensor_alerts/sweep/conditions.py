@@ -17,7 +17,7 @@ from sensor_alerts.sweep.readings import Series, StoredReadings
 from sensor_shared.contracts.alert_changes import SYSTEM
 from sensor_shared.contracts.errors import Retry
 from sensor_shared.contracts.rules import AlertRule, Rules
-from sensor_shared.telemetry import metrics
+from sensor_shared.telemetry import alert_metrics
 from sensor_shared.telemetry.logs import logger
 
 _TOGETHER: Final = 32
@@ -85,7 +85,7 @@ class Conditions:
         live = {key: record for key, record in records.items() if record and record.live}
         states = Counter("pending" if record.pending else "open" for record in live.values())
         for state in ("open", "pending"):
-            metrics.ALERTS_WATCHED.labels(state).set(states[state])
+            alert_metrics.ALERTS_WATCHED.labels(state).set(states[state])
         return live
 
     async def decide(self, live: Live, rules: Rules, now: datetime) -> None:

@@ -23,7 +23,7 @@ from sensor_shared.contracts.alert_changes import SYSTEM, AlertSnapshot
 from sensor_shared.contracts.events import rfc3339
 from sensor_shared.contracts.readings import device_type
 from sensor_shared.contracts.rules import AlertType, Rules, alert_id
-from sensor_shared.telemetry import metrics
+from sensor_shared.telemetry import alert_metrics
 
 GROUP_RULE: Final = "devices-silent"
 """Rule id of group alerts; their device is `fleet`, or `region:` and its name."""
@@ -77,7 +77,7 @@ class Silence:
             moments = await self._fleet.exact(ids, moments, now_ms - max(limits), soft_ms)
         over = self._limits(ids, rules)
         silent = now_ms - moments > over
-        metrics.DEVICES_SILENT.set(int(silent.sum()))
+        alert_metrics.DEVICES_SILENT.set(int(silent.sum()))
         await self._returned(alerts, {ids[at] for at in np.flatnonzero(silent)}, now, rules)
         nearly = now_ms - moments > over // 2
         new = np.array([id_ not in alerts for id_ in ids], np.bool_) & nearly

@@ -18,7 +18,7 @@ from sensor_alerts.sweep.scan import Scan
 from sensor_alerts.sweep.silence import Silence
 from sensor_shared.adapters.database import DatabaseAwayError
 from sensor_shared.contracts.errors import Retry
-from sensor_shared.telemetry import metrics
+from sensor_shared.telemetry import alert_metrics
 from sensor_shared.telemetry.logs import logger
 
 _LONGEST_SECONDS: Final = 60.0
@@ -71,7 +71,7 @@ class Tick:
         try:
             owner = await self._leases.alone("sweep", _LONGEST_SECONDS)
             if owner is None:
-                metrics.ALERTS_SWEEPS.labels("elsewhere").inc()
+                alert_metrics.ALERTS_SWEEPS.labels("elsewhere").inc()
                 return
             try:
                 await self._sweep()
@@ -79,7 +79,7 @@ class Tick:
                 await self._leases.done("sweep", owner)
         except (RedisError, DatabaseAwayError) as error:
             raise Retry(f"no sweep: {str(error)[:200]}", after=1) from error
-        metrics.ALERTS_SWEEPS.labels("done").inc()
+        alert_metrics.ALERTS_SWEEPS.labels("done").inc()
 
     async def _sweep(self) -> None:
         rules, now = self._rules.current, self._now()
@@ -102,4 +102,4 @@ async def _timed(part: str, work: Callable[[], Awaitable[None]]) -> None:
     started = time.perf_counter()
     await work()
     elapsed = (time.perf_counter() - started) * 1000
-    metrics.ALERTS_SWEEP_DURATION.labels(part).observe(elapsed)
+    alert_metrics.ALERTS_SWEEP_DURATION.labels(part).observe(elapsed)
