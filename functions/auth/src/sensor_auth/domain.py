@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, replace
 from datetime import datetime
+from enum import StrEnum
 
 from sensor_shared.contracts.access import Role
 
@@ -30,6 +31,27 @@ class Tokens:
     access_token: str
     refresh_token: str
     expires_in: int
+
+
+class SecurityEvent(StrEnum):
+    """What the security log tells of."""
+
+    LOGIN_OK = "login.ok"
+    LOGIN_FAILED = "login.failed"
+    LOGIN_LOCKED = "login.locked"
+    REFRESH_REPEATED = "refresh.repeated"
+    """An old refresh token again, so soon that an answer was probably lost."""
+    REFRESH_REUSED = "refresh.reused"
+    """An old refresh token again, later: its session has ended."""
+    SESSION_ENDED = "session.ended"
+    SESSIONS_ENDED = "sessions.ended"
+    PASSWORD_CHANGED = "password.changed"  # noqa: S105
+    PASSWORD_REFUSED = "password.refused"  # noqa: S105
+    PASSWORD_RESET = "password.reset"  # noqa: S105
+    USER_CREATED = "user.created"
+    USER_CHANGED = "user.changed"
+    USER_DELETED = "user.deleted"
+    KEYS_CHANGED = "keys.changed"
 
 
 class InvalidCredentialsError(Exception):
