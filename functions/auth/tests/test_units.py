@@ -13,9 +13,10 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from sensor_auth.attempts import LocalAttempts
 from sensor_auth.domain import BusyError, User
+from sensor_auth.keyring import SigningKey
 from sensor_auth.passwords import Passwords
 from sensor_auth.settings import AuthSettings, PasswordSettings
-from sensor_auth.tokens import Issuer, SigningKey
+from sensor_auth.tokens import Issuer
 from sensor_shared.contracts.access import Role
 from sensor_shared.runtime.settings import SettingsError
 
@@ -102,8 +103,9 @@ def test_the_config_file_holds_the_defaults_and_only_keys_that_exist() -> None:
 
 
 def test_access_and_refresh_tokens_differ_in_type_and_audience() -> None:
+    key = SigningKey(Ed25519PrivateKey.generate())
     issuer = Issuer(
-        SigningKey(Ed25519PrivateKey.generate()),
+        lambda: key,
         issuer="i",
         audience="a",
         access_seconds=900,

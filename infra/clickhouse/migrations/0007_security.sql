@@ -3,7 +3,7 @@
 CREATE TABLE IF NOT EXISTS security_events
 (
     time       DateTime64(3, 'UTC') CODEC(Delta(8), ZSTD(1)),
-    id         UUID,
+    id         String COMMENT 'UUIDv7',
     event      LowCardinality(String) COMMENT 'login.ok, login.failed, user.changed, ...',
     username   String COMMENT 'whom it is about; empty: nobody, or what was given is no user name',
     actor      String COMMENT 'who did it; empty: a stranger or the system',

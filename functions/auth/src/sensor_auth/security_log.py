@@ -8,7 +8,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
-from uuid import UUID
 
 import structlog
 from clickhouse_connect.driver.exceptions import ClickHouseError
@@ -92,13 +91,14 @@ class SecurityLog:
             "request_id": str(request),
             "detail": detail[:_MAX_DETAIL],
         }
-        self._log.info("security event", kind=str(event), **texts)
+        told = {name: text for name, text in texts.items() if text}
+        self._log.info("security event", **{"kind": str(event), **told})
         metrics.SECURITY_EVENTS.labels(str(event)).inc()
         if len(self._waiting) >= self._most:
             metrics.SECURITY_EVENTS_LOST.inc()
             return
         moment = datetime.fromtimestamp(self._now(), UTC)
-        row = {"time": moment, "id": UUID(new_id()), "event": str(event), **texts}
+        row = {"time": moment, "id": new_id(), "event": str(event), **texts}
         self._waiting.append(row)
         self._some.set()
         self._count()
