@@ -1,6 +1,9 @@
 """What people do with their account: log in, carry on, log out, change the password."""
 
-from sensor_auth.attempts import Attempts
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from sensor_auth.attempts import Attempt, Attempts
 from sensor_auth.domain import (
     BusyError,
     Client,
@@ -76,16 +79,16 @@ class Accounts:
             BusyError, DatabaseAwayError: try again later.
         """
         shown = username if is_username(username) else _NO_NAME
-        await self._take(username, shown, client, SecurityEvent.LOGIN_LOCKED)
-        user = await self._users.find(username)
-        right = await self._passwords.verify(user.password_hash if user else None, password)
-        if user is None or not right or user.disabled:
-            why = "disabled" if user and right else "wrong password" if user else "unknown user"
-            self._security.record(
-                SecurityEvent.LOGIN_FAILED, username=shown, address=client.address, detail=why
-            )
-            raise InvalidCredentialsError
-        await self._attempts.forget(username, client.address)
+        async with self._attempt(username, shown, client, SecurityEvent.LOGIN_LOCKED) as attempt:
+            user = await self._users.find(username)
+            right = await self._passwords.verify(user.password_hash if user else None, password)
+            if user is None or not right or user.disabled:
+                why = "disabled" if user and right else "wrong password" if user else "unknown user"
+                self._security.record(
+                    SecurityEvent.LOGIN_FAILED, username=shown, address=client.address, detail=why
+                )
+                raise InvalidCredentialsError
+            attempt.right = True
         if self._passwords.outdated(user.password_hash):
             user = await self._rehashed(user, password)
         refresh_id = new_token_id()
@@ -196,14 +199,16 @@ class Accounts:
         if new == old:
             raise WeakPasswordError("it is the old one")
         await self._sessions.must_answer()
-        await self._take(username, username, client, SecurityEvent.PASSWORD_REFUSED)
-        user = await self._users.stored(username)
-        if user is None or not user.active:
-            raise SessionEndedError
-        if not await self._passwords.verify(user.password_hash, old):
-            self._tell(SecurityEvent.PASSWORD_REFUSED, claims, client, "wrong password")
-            raise WrongPasswordError
-        await self._attempts.forget(username, client.address)
+        async with self._attempt(
+            username, username, client, SecurityEvent.PASSWORD_REFUSED
+        ) as attempt:
+            user = await self._users.stored(username)
+            if user is None or not user.active:
+                raise SessionEndedError
+            if not await self._passwords.verify(user.password_hash, old):
+                self._tell(SecurityEvent.PASSWORD_REFUSED, claims, client, "wrong password")
+                raise WrongPasswordError
+            attempt.right = True
         changed = user.rehashed(await self._passwords.hash(new))
         await self._users.save(changed)
         self._tell(SecurityEvent.PASSWORD_CHANGED, claims, client)
@@ -225,11 +230,13 @@ class Accounts:
         """
         return await self._users.find(claims.subject)
 
-    async def _take(
+    @asynccontextmanager
+    async def _attempt(
         self, username: str, shown: str, client: Client, refused: SecurityEvent
-    ) -> None:
+    ) -> AsyncIterator[Attempt]:
         try:
-            await self._attempts.take(username, client.address)
+            async with self._attempts.attempt(username, client.address) as attempt:
+                yield attempt
         except LockedError as error:
             self._security.record(
                 refused, username=shown, address=client.address, detail=f"too many: {error.by}"
