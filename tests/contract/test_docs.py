@@ -86,7 +86,7 @@ def test_the_unit_in_the_document_is_one_that_systemd_takes(tmp_path: Path) -> N
 
 def test_the_table_of_permissions_in_the_document_is_the_one_in_the_code() -> None:
     rows = [
-        f"| `{action}` | {' | '.join('yes' if role in roles else '–' for role in Role)} |"
+        f"| `{action}` | {' | '.join('yes' if role in roles else 'no' for role in Role)} |"
         for action, roles in PERMISSIONS.items()
     ]
     text = (ROOT / "docs/security.md").read_text(encoding="utf-8")

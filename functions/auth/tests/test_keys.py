@@ -70,7 +70,7 @@ def test_without_a_folder_only_the_key_that_signs_is_published(
     assert list(made.public()) == [made.signer().kid]
 
 
-@pytest.mark.parametrize("content", [b"no key", b"", b"-----BEGIN PRIVATE KEY-----\nxx\n"])
+@pytest.mark.parametrize("content", [b"no key", b"", b"an old PRIVATE KEY\n"])
 def test_a_file_of_the_folder_that_is_no_key_stops_the_start(
     tmp_path: Path, policy: PolicySettings, clock: Clock, content: bytes
 ) -> None:
