@@ -11,9 +11,12 @@ from sensor_auth import rotation
 from sensor_auth.keyring import KeyRing, SigningKey
 from sensor_auth.rotation import Rotation, RotationError
 from sensor_auth.settings import PolicySettings
+from sensor_shared.runtime.health import readiness
 from sensor_shared.runtime.settings import SettingsError
+from sensor_shared.testing import rest
+from sensor_shared.testing.parts import Lines
 
-from .conftest import pem
+from .conftest import log_in, pem, running, settings_of, until
 
 DAY = 24 * 60 * 60
 
@@ -111,6 +114,22 @@ async def test_files_that_cannot_be_read_any_more_change_nothing_and_are_told(
     assert made.signer().kid == before[0]
     assert str(policy.signing_key_file) in made.trouble
     assert seen == []
+
+
+@pytest.mark.integration
+async def test_a_broken_key_file_makes_a_running_service_degraded_and_no_more(
+    lines: Lines, key_file: Path
+) -> None:
+    settings = settings_of(lines, key_file, keys_dir=key_file.parent, keys_seconds=0.02)
+    async with running(settings) as auth, rest.client(auth) as http:
+        await until(auth.ready)
+        broken = key_file.with_name("next-broken.pem")
+        broken.write_text("no key")
+        await until(lambda: bool(auth.troubles()))
+        assert readiness(auth) == (True, f"degraded: {auth.troubles()[0]}")
+        await log_in(http)
+        broken.unlink()
+        await until(lambda: not auth.troubles())
 
 
 async def test_a_rotation_has_no_moment_in_which_a_key_that_is_used_is_not_published(

@@ -61,9 +61,9 @@ class PasswordReset(BaseModel):
 class UserView(BaseModel):
     """One account."""
 
-    username: Text
+    username: Text = Field(examples=["anna"])
     role: Role
-    email: str
+    email: str = Field(examples=["anna@example.com"])
     disabled: bool
     created_at: datetime
 
@@ -95,7 +95,9 @@ class UserPage(BaseModel):
     """Accounts in the order of their names."""
 
     users: list[UserView]
-    next_cursor: str | None = Field(description="asks for the next page; null: this is the last")
+    next_cursor: str | None = Field(
+        examples=[None], description="asks for the next page; null: this is the last"
+    )
 
 
 class EventFilter(BaseModel):
@@ -149,4 +151,6 @@ class EventPage(BaseModel):
     """Events, the newest first."""
 
     events: list[EventView]
-    next_cursor: str | None = Field(description="asks for the next page; null: this is the last")
+    next_cursor: str | None = Field(
+        examples=[None], description="asks for the next page; null: this is the last"
+    )

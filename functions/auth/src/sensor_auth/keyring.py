@@ -100,8 +100,11 @@ class KeyRing:
         For an id that is not known the files are looked at once more, once in a second at
         most: another replica may have seen a new key first.
         """
-        if kid not in self._public and self._may_look():
-            await self._look()
+        if kid not in self._public and (self._may_look() or self._lock.locked()):
+            # Who comes while somebody looks waits for what that brings.
+            async with self._lock:
+                if self._may_look():
+                    await self._look()
         return self._public.get(kid)
 
     def start(self) -> None:
@@ -119,25 +122,25 @@ class KeyRing:
     async def _run(self) -> None:
         while True:
             await asyncio.sleep(self._seconds)
-            await self._look()
+            async with self._lock:
+                await self._look()
 
     def _may_look(self) -> bool:
         return self._clock() - self._looked_at >= _LOOK_SECONDS
 
     async def _look(self) -> None:
-        async with self._lock:
-            self._looked_at = self._clock()
-            try:
-                signer, public = await asyncio.to_thread(self._read)
-            except SettingsError as error:
-                if str(error) != self.trouble:
-                    self.trouble = str(error)
-                    self._log.error("keys not read again", error=self.trouble)
-                return
-            self.trouble = ""
-            if list(public) != list(self._public):
-                self._signer, self._public = signer, public
-                self._changed(list(public))
+        self._looked_at = self._clock()
+        try:
+            signer, public = await asyncio.to_thread(self._read)
+        except SettingsError as error:
+            if str(error) != self.trouble:
+                self.trouble = str(error)
+                self._log.error("keys not read again", error=self.trouble)
+            return
+        self.trouble = ""
+        if list(public) != list(self._public):
+            self._signer, self._public = signer, public
+            self._changed(list(public))
 
     def _read(self) -> tuple[SigningKey, dict[str, Ed25519PublicKey]]:
         while True:

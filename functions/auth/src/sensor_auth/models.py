@@ -49,8 +49,10 @@ class Refresh(BaseModel):
 class TokenPair(BaseModel):
     """What a login or a refresh yields."""
 
-    access_token: Text = Field(description="sent as `Authorization: Bearer …`")
-    refresh_token: Text = Field(description="opens /auth/refresh, once")
+    access_token: Text = Field(
+        examples=["eyJhbGciOi…"], description="sent as `Authorization: Bearer …`"
+    )
+    refresh_token: Text = Field(examples=["eyJhbGciOi…"], description="opens /auth/refresh, once")
     expires_in: int = Field(gt=0, description="life of the access token, seconds", examples=[900])
     token_type: Literal["Bearer"] = "Bearer"  # noqa: S105
 
@@ -90,7 +92,7 @@ class Ended(BaseModel):
 class Verified(BaseModel):
     """What a good access token says."""
 
-    username: Text
+    username: Text = Field(examples=["anna"])
     role: Role
     session: Text = Field(description="ends with a logout")
     expires_at: int = Field(description="seconds since the epoch", examples=[1_795_000_000])
@@ -99,9 +101,9 @@ class Verified(BaseModel):
 class Profile(BaseModel):
     """The caller's account."""
 
-    username: Text
+    username: Text = Field(examples=["anna"])
     role: Role
-    email: str
+    email: str = Field(examples=["anna@example.com"])
     created_at: datetime
     permissions: list[Action] = Field(description="what the role may do")
 
