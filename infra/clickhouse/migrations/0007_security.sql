@@ -19,4 +19,4 @@ TTL toDateTime(time) + INTERVAL 1 YEAR
 SETTINGS ttl_only_drop_parts = 1, non_replicated_deduplication_window = 1000;
 
 -- A deleted account leaves its name, so that nobody else ever gets it.
-ALTER TABLE users ADD COLUMN IF NOT EXISTS deleted Bool DEFAULT false AFTER disabled;
+ALTER TABLE users ADD COLUMN IF NOT EXISTS deleted Bool DEFAULT false;
