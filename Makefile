@@ -103,6 +103,16 @@ restore: setup ## Read it back and bring the schema up to date: FROM=name (DATAB
 backup-show: setup ## Count and checksum every table, to compare two databases
 	@$(BACKUP) show
 
+##@ Keys and accounts (TWINUP_* variables name a server's)
+.PHONY: signing-key reset-password
+signing-key: setup ## Replace the key of the tokens: DO=add, minutes later sign, a day later retire (NOW=1); show
+	@TWINUP_AUTH_SIGNING_KEY_FILE="$${TWINUP_AUTH_SIGNING_KEY_FILE:-$(RUN_DIR)/secrets/jwt-signing-key.pem}" \
+	  TWINUP_AUTH_KEYS_DIR="$${TWINUP_AUTH_KEYS_DIR:-$(RUN_DIR)/secrets}" \
+	  $(PY) -m sensor_auth.rotation $(or $(DO),show) $(if $(NOW),--now)
+
+reset-password: setup ## Give a user a new password, shown once, and the role admin: NAME=admin
+	@$(PY) -m sensor_local.account "$(or $(NAME),$(error NAME=admin is missing))"
+
 ##@ Deployment
 .PHONY: manifests
 manifests: ## Print what a cluster would be given: OVERLAY=dev, production or func

@@ -29,10 +29,16 @@ class Action(StrEnum):
     READINGS_READ = "readings:read"
     PROFILE_READ = "profile:read"
     SESSION_END = "session:end"
+    SESSIONS_READ = "sessions:read"
+    PASSWORD_CHANGE = "password:change"  # noqa: S105
     ROLES_READ = "roles:read"
+    USERS_READ = "users:read"
+    USERS_WRITE = "users:write"
+    EVENTS_READ = "events:read"
 
 
 _EVERYBODY = frozenset(Role)
+_ADMINS = frozenset({Role.ADMIN})
 
 PERMISSIONS: Final[Mapping[Action, frozenset[Role]]] = MappingProxyType(
     {
@@ -40,7 +46,12 @@ PERMISSIONS: Final[Mapping[Action, frozenset[Role]]] = MappingProxyType(
         Action.READINGS_READ: _EVERYBODY,
         Action.PROFILE_READ: _EVERYBODY,
         Action.SESSION_END: _EVERYBODY,
-        Action.ROLES_READ: frozenset({Role.ADMIN}),
+        Action.SESSIONS_READ: _EVERYBODY,
+        Action.PASSWORD_CHANGE: _EVERYBODY,
+        Action.ROLES_READ: _ADMINS,
+        Action.USERS_READ: _ADMINS,
+        Action.USERS_WRITE: _ADMINS,
+        Action.EVENTS_READ: _ADMINS,
     }
 )
 """The roles that may take an action; code, tests and documents read this table."""

@@ -196,6 +196,19 @@ ALERTS_NOTIFY_FAILED = Counter(
 
 # --- auth and gateway
 LOGINS = Counter("sensor_auth_logins_total", "Attempts to log in.", ["outcome"])
+PASSWORD_HASHES = Counter(
+    "sensor_auth_password_hashes_total", "Password hashes computed, to check or to keep."
+)
+SECURITY_EVENTS = Counter(
+    "sensor_auth_security_events_total", "Events of the security log.", ["event"]
+)
+SECURITY_EVENTS_WAITING = Gauge(
+    "sensor_auth_security_events_waiting", "Security events that ClickHouse has not got yet."
+)
+SECURITY_EVENTS_LOST = Counter(
+    "sensor_auth_security_events_lost_total",
+    "Security events that are only in the process's log: too many waited for ClickHouse.",
+)
 REQUESTS = Counter(
     "sensor_http_requests_total", "Requests answered.", ["function", "route", "status"]
 )
