@@ -16,6 +16,7 @@ from sensor_auth.settings import AuthSettings
 from sensor_auth.tokens import Issuer, OwnKeys, SigningKey
 from sensor_auth.users import Users
 from sensor_shared.adapters import redis
+from sensor_shared.adapters.api_keys import KeyCheck
 from sensor_shared.adapters.database import Database
 from sensor_shared.adapters.jwks import key_set
 from sensor_shared.adapters.sessions import SessionCheck
@@ -25,6 +26,7 @@ from sensor_shared.runtime.function import Receive, Scope, Send
 from sensor_shared.runtime.http.application import rest_service
 from sensor_shared.runtime.http.exchange import Exchange
 from sensor_shared.runtime.http.guard import Guard
+from sensor_shared.runtime.http.limits import Limits
 from sensor_shared.runtime.settings import ServerSettings, config_file
 
 _QUERY_SECONDS = 5
@@ -80,9 +82,12 @@ class Auth:
                 remembered=0,
             ),
         )
+        limits = Limits(self._redis, settings.limits)
         guard = Guard(
             TokenVerifier(keys, issuer=policy.issuer, audience=policy.audience),
             SessionCheck(self._redis, self._database),
+            keys=KeyCheck(self._redis, self._database),
+            limits=limits,
         )
         self._first_admin = FirstAdmin(
             users, self._passwords, policy.admin_password, shown_on=shown_on
@@ -93,7 +98,7 @@ class Auth:
             description="Logs people in and says who they are. Tokens are Ed25519-signed JWTs.",
             tags=TAGS,
             routers=[
-                session_routes(self._accounts, guard),
+                session_routes(self._accounts, guard, limits),
                 account_routes(self._accounts, guard),
                 service_routes(key_set(key.public), self.ready),
             ],

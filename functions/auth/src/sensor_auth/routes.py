@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable
 from typing import Annotated, Any, TypeVar
 
-from fastapi import APIRouter, Request, Response, Security
+from fastapi import APIRouter, Depends, Request, Response, Security
 from starlette.exceptions import HTTPException
 
 from sensor_auth.accounts import Accounts
@@ -27,7 +27,9 @@ from sensor_auth.models import (
 )
 from sensor_shared.adapters.database import DatabaseAwayError
 from sensor_shared.contracts.access import PERMISSIONS, Action, Claims, Role
+from sensor_shared.runtime.http.address import client_address
 from sensor_shared.runtime.http.guard import Guard
+from sensor_shared.runtime.http.limits import Limits
 from sensor_shared.runtime.http.problems import responses
 from sensor_shared.telemetry import metrics
 
@@ -39,18 +41,28 @@ TAGS = [
 _T = TypeVar("_T")
 
 
-def session_routes(accounts: Accounts, guard: Guard) -> APIRouter:
+def session_routes(accounts: Accounts, guard: Guard, limits: Limits) -> APIRouter:
     """Returns login, refresh, logout and verify."""
     router = APIRouter(prefix="/auth", tags=["session"])
 
-    @router.post("/login", summary="Log in", responses=responses(401, 429, 503))
+    @router.post(
+        "/login",
+        summary="Log in",
+        dependencies=[Depends(limits.per_address("login"))],
+        responses=responses(401, 429, 503),
+    )
     async def login(credentials: Login, request: Request) -> TokenPair:
         """Opens a session. After five failures from one address it is locked for a while."""
-        address = request.client.host if request.client else "unknown"
+        address = client_address(request.scope)
         attempt = accounts.log_in(credentials.username, credentials.password, address)
         return _pair(await _counted(attempt))
 
-    @router.post("/refresh", summary="Carry the session on", responses=responses(401, 503))
+    @router.post(
+        "/refresh",
+        summary="Carry the session on",
+        dependencies=[Depends(limits.per_address("refresh"))],
+        responses=responses(401, 429, 503),
+    )
     async def refresh(body: Refresh) -> TokenPair:
         """Answers a new pair. The old refresh token, used once more, ends the session."""
         return _pair(await _answered(accounts.refresh(body.refresh_token)))

@@ -7,17 +7,21 @@ from pydantic import Field, SecretStr
 
 from sensor_shared.adapters.clickhouse import ClickHouseSettings
 from sensor_shared.adapters.redis import RedisSettings
-from sensor_shared.runtime.settings import Section, ServerSettings, Settings
+from sensor_shared.runtime.http.settings import (
+    CorsSettings,
+    LimitSettings,
+    RestServerSettings,
+)
+from sensor_shared.runtime.settings import Section, Settings
 from sensor_shared.telemetry.logs import LoggerSettings
 
 Positive = Annotated[int, Field(gt=0)]
 
 
-class ListenSettings(ServerSettings):
+class ListenSettings(RestServerSettings):
     """Section SERVER; what a login sends is small."""
 
     port: Annotated[int, Field(ge=0, le=65_535)] = 8082
-    max_body_bytes: Positive = 16 * 1024
 
 
 class PolicySettings(Section):
@@ -58,6 +62,8 @@ class AuthSettings(Settings):
     """Validated when it is missing too, so that the mistake names the key."""
     passwords: PasswordSettings = PasswordSettings()
     server: ListenSettings = ListenSettings()
+    limits: LimitSettings = LimitSettings()
+    cors: CorsSettings = CorsSettings()
     clickhouse: ClickHouseSettings = ClickHouseSettings()
     redis: RedisSettings = RedisSettings()
     logger: LoggerSettings = LoggerSettings()

@@ -11,6 +11,7 @@ from sensor_gateway.readings import Readings
 from sensor_gateway.routes import TAGS, device_routes, service_routes
 from sensor_gateway.settings import GatewaySettings
 from sensor_shared.adapters import redis
+from sensor_shared.adapters.api_keys import KeyCheck
 from sensor_shared.adapters.database import Database
 from sensor_shared.adapters.jwks import RemoteKeys
 from sensor_shared.adapters.latest import LatestReadings
@@ -20,6 +21,7 @@ from sensor_shared.runtime.function import Receive, Scope, Send
 from sensor_shared.runtime.http.application import rest_service
 from sensor_shared.runtime.http.exchange import Exchange
 from sensor_shared.runtime.http.guard import Guard
+from sensor_shared.runtime.http.limits import Limits
 from sensor_shared.runtime.settings import ServerSettings, config_file
 
 
@@ -61,6 +63,8 @@ class Gateway:
         guard = Guard(
             TokenVerifier(self._keys, issuer=limits.issuer, audience=limits.audience),
             SessionCheck(self._redis, self._database),
+            keys=KeyCheck(self._redis, self._database),
+            limits=Limits(self._redis, settings.limits),
         )
         self.rest = rest_service(
             title="TWINUP gateway",

@@ -73,7 +73,7 @@ def operations(document: dict[str, Any], **parameters: str) -> list[Operation]:
             tuple(
                 Action(scope)
                 for requirement in operation["security"]
-                for scope in requirement["bearer"]
+                for scope in requirement.get("bearer", [])
             ),
         )
         for path, methods in document["paths"].items()

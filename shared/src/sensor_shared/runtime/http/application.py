@@ -75,7 +75,7 @@ def _complete(document: dict[str, Any]) -> dict[str, Any]:
         for operation in operations.values():
             guarded = bool(operation.setdefault("security", []))
             statuses = [500]
-            statuses += [401, 403, 503] if guarded else []
+            statuses += [401, 403, 429, 503] if guarded else []
             statuses += [400, 413] if "requestBody" in operation else []
             statuses += [422] if {"parameters", "requestBody"} & operation.keys() else []
             answers = operation["responses"]

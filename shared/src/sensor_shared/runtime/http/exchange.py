@@ -2,15 +2,17 @@
 
 import re
 import time
-from collections.abc import MutableMapping
+from collections.abc import MutableMapping, Sequence
 from typing import Any, Final
 
 import structlog
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 
+from sensor_shared.adapters.buckets import Taken
 from sensor_shared.contracts.events import new_id
 from sensor_shared.runtime.function import AsgiApp, Message, Receive, Scope, Send
+from sensor_shared.runtime.http import limits
 from sensor_shared.runtime.responses import respond_problem
 from sensor_shared.telemetry import metrics
 from sensor_shared.telemetry.logs import logger
@@ -57,7 +59,7 @@ class Exchange:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                _set_headers(message, request_id)
+                _set_headers(message, request_id, scope.get(limits.SCOPE_KEY))
             await send(message)
 
         try:
@@ -80,9 +82,13 @@ def _request_id(scope: Scope) -> str:
     return given if _REQUEST_ID.fullmatch(given) else new_id()
 
 
-def _set_headers(message: MutableMapping[str, Any], request_id: str) -> None:
+def _set_headers(
+    message: MutableMapping[str, Any], request_id: str, taken: Sequence[Taken] | None
+) -> None:
     headers = MutableHeaders(scope=message)
     headers["x-request-id"] = request_id
+    for name, value in limits.headers(taken) if taken else ():
+        headers[name] = value
     headers.setdefault("cache-control", "no-store")
     for name, value in SECURITY_HEADERS.items():
         headers.setdefault(name, value)
