@@ -13,6 +13,7 @@ from pydantic import BaseModel, Field
 from sensor_shared.adapters.database import DatabaseAwayError
 from sensor_shared.runtime.http.application import rest_service
 from sensor_shared.runtime.http.exchange import SECURITY_HEADERS, Exchange
+from sensor_shared.runtime.http.settings import RestServerSettings
 from sensor_shared.testing.openapi import gaps
 
 SECRET = "swordfish"
@@ -56,7 +57,7 @@ async def http() -> AsyncIterator[httpx.AsyncClient]:
         routers=[routes()],
         tags=[{"name": "things", "description": "Things."}],
     )
-    exchange = Exchange("test", service, max_body_bytes=100)
+    exchange = Exchange("test", service, RestServerSettings(max_body_bytes=100))
     transport = httpx.ASGITransport(exchange)
     async with httpx.AsyncClient(transport=transport, base_url="http://example.com") as client:
         yield client
@@ -93,7 +94,7 @@ async def test_every_error_is_a_problem_document(
 
 
 async def test_405_names_the_methods_that_there_are(http: httpx.AsyncClient) -> None:
-    assert (await http.delete("/things/1")).headers["allow"] == "GET"
+    assert (await http.delete("/things/1")).headers["allow"] == "GET, HEAD, OPTIONS"
 
 
 async def test_an_invalid_value_is_named_but_not_repeated(http: httpx.AsyncClient) -> None:

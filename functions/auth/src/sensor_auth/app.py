@@ -7,8 +7,10 @@ import sys
 from typing import TextIO
 
 from sensor_auth.accounts import Accounts
+from sensor_auth.api_keys import ApiKeys, LoggedKeys
 from sensor_auth.attempts import Attempts
 from sensor_auth.first_admin import FirstAdmin
+from sensor_auth.key_routes import KEY_TAG, key_routes
 from sensor_auth.passwords import Passwords
 from sensor_auth.routes import TAGS, account_routes, service_routes, session_routes
 from sensor_auth.sessions import Sessions
@@ -24,6 +26,7 @@ from sensor_shared.adapters.tokens import TokenVerifier
 from sensor_shared.contracts.access import REFRESH_TOKEN
 from sensor_shared.runtime.function import Receive, Scope, Send
 from sensor_shared.runtime.http.application import rest_service
+from sensor_shared.runtime.http.cors import cross_origin
 from sensor_shared.runtime.http.exchange import Exchange
 from sensor_shared.runtime.http.guard import Guard
 from sensor_shared.runtime.http.limits import Limits
@@ -96,14 +99,17 @@ class Auth:
         self.rest = rest_service(
             title="TWINUP auth",
             description="Logs people in and says who they are. Tokens are Ed25519-signed JWTs.",
-            tags=TAGS,
+            tags=[*TAGS, KEY_TAG],
             routers=[
                 session_routes(self._accounts, guard, limits),
                 account_routes(self._accounts, guard),
+                key_routes(
+                    ApiKeys(self._database, self._redis, LoggedKeys(), settings.keys), guard
+                ),
                 service_routes(key_set(key.public), self.ready),
             ],
         )
-        self._app = Exchange("auth", self.rest, max_body_bytes=settings.server.max_body_bytes)
+        self._app = Exchange("auth", cross_origin(self.rest, settings.cors), settings.server)
 
     async def start(self) -> None:
         """Begins to look for the first admin; ClickHouse may come later."""

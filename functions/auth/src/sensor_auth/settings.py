@@ -55,12 +55,23 @@ class PasswordSettings(Section):
     """Logins that wait for one of them; more are answered 503."""
 
 
+class KeySettings(Section):
+    """Section KEYS: API keys of machines."""
+
+    default_days: Positive = 90
+    """Life of a key whose maker does not say."""
+    max_days: Positive = 365
+    max_per_user: Positive = 20
+    """Keys of one user that have neither expired nor been revoked."""
+
+
 class AuthSettings(Settings):
     """All of it."""
 
     auth: Annotated[PolicySettings, Field(default_factory=dict, validate_default=True)]
     """Validated when it is missing too, so that the mistake names the key."""
     passwords: PasswordSettings = PasswordSettings()
+    keys: KeySettings = KeySettings()
     server: ListenSettings = ListenSettings()
     limits: LimitSettings = LimitSettings()
     cors: CorsSettings = CorsSettings()

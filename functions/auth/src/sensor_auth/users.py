@@ -9,6 +9,7 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from sensor_auth.domain import User
+from sensor_shared.adapters.api_keys import KeyCopies
 from sensor_shared.adapters.database import Database
 from sensor_shared.contracts.access import Role
 
@@ -63,6 +64,8 @@ class Users:
         await self._database.insert("users", asdict(user) | {"role": str(user.role)}, token=token)
         try:
             await self._redis.delete(_key(user.username))
+            copies = KeyCopies(self._redis)
+            await copies.put_owner(user.username, user.role, disabled=user.disabled)
         except (RedisError, OSError):
             return  # what it keeps is gone in a minute
 

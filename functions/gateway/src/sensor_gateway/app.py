@@ -19,6 +19,7 @@ from sensor_shared.adapters.sessions import SessionCheck
 from sensor_shared.adapters.tokens import TokenVerifier
 from sensor_shared.runtime.function import Receive, Scope, Send
 from sensor_shared.runtime.http.application import rest_service
+from sensor_shared.runtime.http.cors import cross_origin
 from sensor_shared.runtime.http.exchange import Exchange
 from sensor_shared.runtime.http.guard import Guard
 from sensor_shared.runtime.http.limits import Limits
@@ -81,7 +82,7 @@ class Gateway:
                 service_routes(self._parts),
             ],
         )
-        self._app = Exchange("gateway", self.rest, max_body_bytes=settings.server.max_body_bytes)
+        self._app = Exchange("gateway", cross_origin(self.rest, settings.cors), settings.server)
 
     async def start(self) -> None:
         """Begins to fetch auth's keys and to ask the parts."""

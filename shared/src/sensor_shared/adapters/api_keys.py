@@ -135,8 +135,10 @@ class KeyCheck:
         """Returns the record and the owner's role; copies to Redis what is not there."""
         owner = self._owners.get(id_, "")
         # Two keys of a Redis cluster may be at two servers, so this is no MGET.
-        asking = self._redis.pipeline(transaction=False).get(_key(id_)).get(_owner(owner))
-        stored, role = await asking.execute()
+        pipeline = self._redis.pipeline(transaction=False)
+        pipeline.get(_key(id_))
+        pipeline.get(_owner(owner))
+        stored, role = await pipeline.execute()
         if stored is None:
             record = await self._once(f"key {id_}", lambda: self._stored_key(id_))
             kept = KEPT_SECONDS if record else _UNKNOWN_KEPT_SECONDS

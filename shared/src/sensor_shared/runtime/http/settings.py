@@ -16,7 +16,6 @@ class RestServerSettings(ServerSettings):
 
     max_body_bytes: Positive = 16 * 1024
     body_seconds: Rate = 10.0
-    """That a client may take to send a body; then it is answered 408."""
     hsts_seconds: Annotated[int, Field(ge=0)] = 0
     """max-age of Strict-Transport-Security; 0: not sent. For a service reached by TLS alone."""
 
