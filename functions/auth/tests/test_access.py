@@ -21,13 +21,14 @@ OPEN = {
 
 
 def guarded(auth: Auth) -> list[rest.Operation]:
-    return [one for one in rest.operations(auth.rest.openapi()) if one.actions]
+    found = rest.operations(auth.rest.openapi(), key_id="0" * 16)
+    return [one for one in found if one.actions]
 
 
 def test_only_what_must_be_open_is_open(auth: Auth) -> None:
-    operations = rest.operations(auth.rest.openapi())
+    operations = rest.operations(auth.rest.openapi(), key_id="0" * 16)
     assert {(one.method, one.path) for one in operations if not one.actions} == OPEN
-    assert len(operations) == len(OPEN) + 4
+    assert len(operations) == len(OPEN) + 7
 
 
 @pytest.mark.parametrize("role", Role)
@@ -38,7 +39,8 @@ async def test_a_role_may_do_what_the_table_says(
         token = (await log_in(http, role))["access_token"]
         answer = await http.request(operation.method, operation.path, headers=bearer(token))
         if all(role in PERMISSIONS[action] for action in operation.actions):
-            assert answer.status_code in {200, 204}, operation
+            # What is asked without a body, or of a key that is not there, was let in all the same.
+            assert answer.status_code in {200, 204, 404, 422}, operation
         else:
             assert answer.status_code == 403, operation
             assert 'error="insufficient_scope"' in answer.headers["www-authenticate"]

@@ -5,6 +5,7 @@ import time
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
 import httpx
@@ -76,7 +77,7 @@ async def test_a_key_is_shown_once_and_kept_as_a_hash(
         assert secret not in str(place)
     claims = await check.verify(made["key"])
     assert (claims.subject, claims.role, claims.token_id) == ("user", Role.USER, made["id"])
-    assert claims.scopes == {Action.DEVICES_READ, Action.READINGS_READ}
+    assert claims.scopes == frozenset({Action.DEVICES_READ, Action.READINGS_READ})
 
 
 async def test_a_key_is_logged_as_a_security_event_with_who_made_and_ended_it(
@@ -172,7 +173,8 @@ async def test_an_expired_key_is_refused(
     soon = datetime.now(UTC) + timedelta(hours=1)
     made = await make(http, await session(http), expires_at=soon.isoformat())
     for later, good in ((3_500, True), (3_700, False)):
-        check = KeyCheck(redis, database, now=lambda later=later: time.time() + later)
+        moment = time.time() + later
+        check = KeyCheck(redis, database, now=partial(float, moment))
         if good:
             await check.verify(made["key"])
         else:
@@ -327,4 +329,4 @@ async def test_a_scope_of_another_version_is_left_out(
     }
     await database.insert("api_keys", changed)
     await redis.flushdb()
-    assert (await check.verify(made["key"])).scopes == {Action.DEVICES_READ}
+    assert (await check.verify(made["key"])).scopes == frozenset({Action.DEVICES_READ})

@@ -24,7 +24,7 @@ MAX_HEAD_BYTES: Final = 32 * 1024
 MAX_HEADERS: Final = 100
 """More of either is 431."""
 _LINGER_SECONDS: Final = 2.0
-"""For the rest of a body that was answered before it had come."""
+"""For what still comes when it was answered already: to close at once could lose the answer."""
 _GRACE_SECONDS: Final = 2.0
 """What reads a body answers 408 by itself, with the request's id; this comes after it."""
 
@@ -46,6 +46,7 @@ class LimitedConnection(HttpToolsProtocol):
         self._in_body = False
         self._head_bytes = 0
         self._refusal = HTTPStatus.BAD_REQUEST
+        self._refused = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begins to wait for the first head."""
@@ -59,7 +60,7 @@ class LimitedConnection(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Feeds the parser, unless the head that it is in has become too large."""
-        if self.transport.is_closing():
+        if self._refused or self.transport.is_closing():
             return
         if self._in_head:
             self._head_bytes += len(data)
@@ -68,7 +69,7 @@ class LimitedConnection(HttpToolsProtocol):
                 return
         super().data_received(data)
         idle = not self._in_head and not self._in_body
-        if idle and self._deadline is None and self._silent and not self.transport.is_closing():
+        if idle and self._deadline is None and self._silent and not self._refused:
             # Line ends between two requests have stopped uvicorn's own timer.
             self._must_end_in(self.head_seconds)
 
@@ -136,8 +137,10 @@ class LimitedConnection(HttpToolsProtocol):
         if self.cycle is not None:
             self.cycle.disconnected = True
             self.cycle.message_event.set()
-        self._in_time()
-        self.transport.close()
+        self._refused = True
+        if self.transport.can_write_eof():
+            self.transport.write_eof()
+        self._must_end_in(_LINGER_SECONDS)
 
     @property
     def _silent(self) -> bool:
@@ -164,7 +167,9 @@ class LimitedConnection(HttpToolsProtocol):
 
     def _expire(self) -> None:
         self._deadline = None
-        if not self.transport.is_closing():
+        if self._refused:
+            self.transport.close()
+        elif not self.transport.is_closing():
             self._refuse(HTTPStatus.REQUEST_TIMEOUT)
 
 
