@@ -206,3 +206,16 @@ async def test_limits_hold_without_redis(narrow: Gateway, caller: Caller, lines:
     async with rest.client(narrow) as http:
         statuses = [(await http.get(DEVICES, headers=headers)).status_code for _ in range(7)]
     assert statuses == [200] * 5 + [429] * 2
+
+
+async def test_a_parameter_given_twice_is_422_and_a_list_is_a_list(
+    http: httpx.AsyncClient, anonymous: httpx.AsyncClient, sql: Any
+) -> None:
+    await add_devices(sql, DEVICE)
+    twice = f"{DEVICES}?page=1&page=2&page_size=5"
+    assert (await anonymous.get(twice)).status_code == 401
+    answer = await http.get(twice)
+    assert answer.status_code == 422
+    assert answer.json()["errors"] == [{"location": "query.page", "detail": "given more than once"}]
+    listed = f"{DEVICES}/{DEVICE}/history?metric=temperature&metric=humidity&of=1&of=2"
+    assert (await http.get(listed)).status_code == 200

@@ -15,6 +15,7 @@ from sensor_shared.contracts.access import Action, Claims
 from sensor_shared.contracts.api_keys import PREFIX
 from sensor_shared.runtime.function import Scope
 from sensor_shared.runtime.http.limits import Limits
+from sensor_shared.runtime.http.query import check_repeated
 
 BEARER: Final = "bearer"
 API_KEY: Final = "apiKey"
@@ -74,8 +75,10 @@ class Guard:
         _bearer: Annotated[object, Depends(_BEARER)],
         _api_key: Annotated[object, Depends(_API_KEY)],
     ) -> Claims:
-        """Returns who calls: see `admit`."""
-        return await self.admit(request.scope, [Action(scope) for scope in scopes.scopes])
+        """Returns who calls: see `admit`; what comes twice in the query is looked at after that."""
+        claims = await self.admit(request.scope, [Action(scope) for scope in scopes.scopes])
+        check_repeated(request)
+        return claims
 
     async def admit(self, scope: Scope, actions: Sequence[Action]) -> Claims:
         """Returns who calls.
