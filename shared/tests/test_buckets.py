@@ -11,7 +11,8 @@ import pytest
 from prometheus_client import REGISTRY
 from redis.asyncio import Redis
 
-from sensor_shared.adapters.buckets import Buckets, Draw, Policy
+from sensor_shared.adapters.bucket import Draw, Policy
+from sensor_shared.adapters.buckets import Buckets
 from sensor_shared.adapters.redis import RedisSettings, connect
 from sensor_shared.testing.line import Line
 
@@ -79,6 +80,17 @@ async def test_who_keeps_asking_costs_few_round_trips(clients: Any, redis_server
         for _ in range(1_000):
             assert await given(buckets, draw)
         assert await _evaluations(admin) - before <= 40
+
+
+async def test_many_who_wait_for_one_bucket_share_one_call(clients: Any, redis_server: Any) -> None:
+    async with Redis(host=redis_server.host, port=redis_server.port) as admin:
+        buckets = Buckets(await clients())
+        draw = Draw(Policy("test", capacity=90, per_second=SLOW), holder())
+        await buckets.take([Draw(draw.policy, holder())])  # the script is loaded
+        before = await _evaluations(admin)
+        taken = await asyncio.gather(*(buckets.take([draw]) for _ in range(100)))
+        assert await _evaluations(admin) == before + 1
+        assert sum(not one.wait_ms for [one] in taken) == 90
 
 
 async def _evaluations(admin: Redis) -> int:

@@ -17,7 +17,7 @@ _HEADERS: Final[dict[str, dict[str, Any]]] = {
         "schema": {"type": "string", "example": '"address";q=2000;w=5, "user";q=500;w=5'},
     },
     "RateLimit": {
-        "description": "What they have left: `r` tokens, full again in `t` seconds.",
+        "description": "What they have left: `r` tokens, and in `t` seconds there are more.",
         "schema": {"type": "string", "example": '"address";r=1999;t=1, "user";r=499;t=1'},
     },
     "Retry-After": {

@@ -10,7 +10,7 @@ import structlog
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 
-from sensor_shared.adapters.buckets import Taken
+from sensor_shared.adapters.bucket import Taken
 from sensor_shared.contracts.events import new_id
 from sensor_shared.runtime.function import AsgiApp, Message, Receive, Scope, Send
 from sensor_shared.runtime.http import limits

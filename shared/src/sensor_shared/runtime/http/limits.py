@@ -2,9 +2,10 @@
 
 The fields RateLimit-Policy and RateLimit are those of draft-ietf-httpapi-ratelimit-headers-10: `q`
 tokens are what a full bucket holds and `w` the seconds in which an empty one becomes full; `r` are
-left, and in `t` seconds the bucket is full again.
+left, and in `t` seconds there are more: enough for the request if it was refused.
 """
 
+import functools
 import math
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
@@ -13,7 +14,8 @@ from fastapi import Request
 from redis.asyncio import Redis
 from starlette.exceptions import HTTPException
 
-from sensor_shared.adapters.buckets import Begun, Buckets, Draw, Policy, Taken, settled
+from sensor_shared.adapters.bucket import Draw, Policy, Taken
+from sensor_shared.adapters.buckets import Begun, Buckets, settled
 from sensor_shared.contracts.access import Claims
 from sensor_shared.runtime.function import Scope
 from sensor_shared.runtime.http.address import client_address
@@ -107,12 +109,13 @@ def headers(taken: Sequence[Taken]) -> tuple[tuple[str, str], ...]:
     )
 
 
+@functools.lru_cache(maxsize=64)
 def _policy(policy: Policy) -> str:
     return f'"{policy.name}";q={policy.capacity};w={policy.window}'
 
 
 def _left(taken: Taken) -> str:
     policy = taken.policy
-    left = 0 if taken.wait_ms else taken.left
-    seconds = math.ceil((policy.capacity - left) / policy.per_second)
-    return f'"{policy.name}";r={left};t={seconds}'
+    if taken.wait_ms:
+        return f'"{policy.name}";r=0;t={math.ceil(taken.wait_ms / 1000)}'
+    return f'"{policy.name}";r={taken.left};t={math.ceil(1 / policy.per_second)}'

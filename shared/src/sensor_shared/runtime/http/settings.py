@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import Field, field_validator
 
-from sensor_shared.adapters.buckets import Policy
+from sensor_shared.adapters.bucket import Policy
 from sensor_shared.runtime.settings import Section, ServerSettings
 
 Positive = Annotated[int, Field(gt=0)]
