@@ -11,7 +11,6 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, generate_private_key
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from sensor_auth.attempts import network
 from sensor_auth.domain import BusyError, User
 from sensor_auth.keyring import SigningKey
 from sensor_auth.passwords import Passwords
@@ -171,18 +170,3 @@ def test_local_tries_are_slowed_down_when_the_free_ones_are_used_up() -> None:
     assert [slow.take("k"), slow.take("k")] == [0, 2]
     now = 1_000.0
     assert [slow.take("k") for _ in range(4)] == [0, 0, 0, 2]
-
-
-@pytest.mark.parametrize(
-    ("address", "place"),
-    [
-        ("192.0.2.1", "192.0.2.1"),
-        ("::ffff:192.0.2.1", "192.0.2.1"),
-        ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"),
-        ("2001:db8:1:2::", "2001:db8:1:2::/64"),
-        ("fe80::1%eth0", "fe80::/64"),
-        ("unknown", "unknown"),
-    ],
-)
-def test_one_customers_ipv6_addresses_count_as_one(address: str, place: str) -> None:
-    assert network(address) == place

@@ -148,7 +148,7 @@ class Administration:
             }
             changed = user.changed(**fields) if fields else user
             await self._somebody_is_left(user, changed)
-            await (self._users.save(changed) if fields else self._users.keep(username, user))
+            await (self._users.save(changed) if fields else self._users.announce(user))
             if fields:
                 detail = ", ".join(f"{name} {value}" for name, value in fields.items())
                 self._tell(SecurityEvent.USER_CHANGED, caller, client, username, detail)
@@ -194,7 +194,7 @@ class Administration:
                 await self._sessions.end_all(username, "deleted", before=erased.version)
                 return
             # The answer to an earlier request may have been that this is not sure yet.
-            await self._users.keep(username, user)
+            await self._users.announce(user)
             await self._sessions.end_all(username, "deleted", before=user.version)
             raise UnknownError("no such user")
 

@@ -19,6 +19,7 @@ from sensor_auth.domain import (
     WrongPasswordError,
 )
 from sensor_shared.adapters.database import DatabaseAwayError
+from sensor_shared.runtime.http.address import client_address
 
 _T = TypeVar("_T")
 _MAX_AGENT = 200
@@ -27,7 +28,7 @@ _MAX_AGENT = 200
 def _client(request: Request) -> Client:
     agent = request.headers.get("user-agent", "")[:_MAX_AGENT]
     return Client(
-        address=request.client.host if request.client else "unknown",
+        address=client_address(request.scope),
         agent="".join(letter if letter.isprintable() else "?" for letter in agent),
     )
 

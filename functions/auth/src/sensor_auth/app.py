@@ -10,9 +10,11 @@ from typing import TextIO
 from sensor_auth.accounts import Accounts
 from sensor_auth.admin_routes import oversight_routes, user_routes
 from sensor_auth.administration import Administration
+from sensor_auth.api_keys import ApiKeys
 from sensor_auth.attempts import Attempts
 from sensor_auth.domain import SecurityEvent
 from sensor_auth.first_admin import FirstAdmin
+from sensor_auth.key_routes import KEY_TAG, key_routes
 from sensor_auth.keyring import KeyRing
 from sensor_auth.passwords import Passwords
 from sensor_auth.routes import TAGS, account_routes, service_routes, session_routes
@@ -23,14 +25,17 @@ from sensor_auth.settings import AuthSettings
 from sensor_auth.tokens import Issuer
 from sensor_auth.users import Users
 from sensor_shared.adapters import redis
+from sensor_shared.adapters.api_keys import KeyCheck
 from sensor_shared.adapters.database import Database
 from sensor_shared.adapters.sessions import SessionCheck
 from sensor_shared.adapters.tokens import TokenVerifier
 from sensor_shared.contracts.access import REFRESH_TOKEN
 from sensor_shared.runtime.function import Receive, Scope, Send
 from sensor_shared.runtime.http.application import rest_service
+from sensor_shared.runtime.http.cors import cross_origin
 from sensor_shared.runtime.http.exchange import Exchange
 from sensor_shared.runtime.http.guard import Guard
+from sensor_shared.runtime.http.limits import Limits
 from sensor_shared.runtime.settings import ServerSettings, config_file
 
 _QUERY_SECONDS = 5
@@ -92,9 +97,12 @@ class Auth:
             ),
             security=self._security,
         )
+        limits = Limits(self._redis, settings.limits)
         guard = Guard(
             TokenVerifier(self._keys, issuer=policy.issuer, audience=policy.audience),
             SessionCheck(self._redis, self._database),
+            keys=KeyCheck(self._redis, self._database),
+            limits=limits,
         )
         self._first_admin = FirstAdmin(
             users, self._passwords, policy.admin_password, self._security, shown_on=shown_on
@@ -103,10 +111,13 @@ class Auth:
         self.rest = rest_service(
             title="TWINUP auth",
             description="Logs people in and says who they are. Tokens are Ed25519-signed JWTs.",
-            tags=TAGS,
+            tags=[*TAGS, KEY_TAG],
             routers=[
-                session_routes(accounts, guard),
+                session_routes(accounts, guard, limits),
                 account_routes(accounts, guard),
+                key_routes(
+                    ApiKeys(self._database, self._redis, self._security, settings.keys), guard
+                ),
                 user_routes(
                     Administration(users, self._passwords, sessions, self._redis, self._security),
                     guard,
@@ -115,7 +126,7 @@ class Auth:
                 service_routes(self._keys.public, self.ready),
             ],
         )
-        self._app = Exchange("auth", self.rest, max_body_bytes=settings.server.max_body_bytes)
+        self._app = Exchange("auth", cross_origin(self.rest, settings.cors), settings.server)
 
     async def start(self) -> None:
         """Begins to look for the first admin; ClickHouse may come later."""

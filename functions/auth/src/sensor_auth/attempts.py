@@ -9,7 +9,6 @@ nobody can lock somebody else out:
 """
 
 import asyncio
-import ipaddress
 import math
 import time
 from collections.abc import AsyncIterator, Callable
@@ -24,7 +23,6 @@ from sensor_auth.slowdown import Slowdown
 from sensor_auth.tries import OTHERS_FIRST, Outcome, Tries
 from sensor_shared.adapters.database import DatabaseAwayError
 
-_IPV6_NETWORK = 64
 _DAY_SECONDS = 24 * 60 * 60
 _PATIENCE_SECONDS = 5.0
 _PAUSE_SECONDS = 0.05
@@ -73,13 +71,12 @@ class Attempts:
         Raises:
             LockedError: when there were too many failures.
         """
-        place = network(address)
-        key = f"auth:attempts:{place}:{username}"
+        key = f"auth:attempts:{address}:{username}"
         await self._turn(key)
         outcome = Outcome.WITHDRAWN
         taken: list[str] = []
         try:
-            taken = await self._slowed(username, place)
+            taken = await self._slowed(username, address)
             outcome = Outcome.WRONG
             attempt = Attempt()
             yield attempt
@@ -93,7 +90,7 @@ class Attempts:
             await self._tries.finish(key, outcome)
         if attempt.right:
             await self._give_back(taken)
-            await self._remember(username, place)
+            await self._remember(username, address)
 
     async def _turn(self, key: str) -> None:
         patience = self._clock() + _PATIENCE_SECONDS
@@ -104,12 +101,12 @@ class Attempts:
         if left:
             raise LockedError(math.ceil(left / 1000))
 
-    async def _slowed(self, username: str, place: str) -> list[str]:
+    async def _slowed(self, username: str, address: str) -> list[str]:
         """Takes what a try takes and returns the keys; raises LockedError when it must wait."""
-        by_address, by_user = f"auth:slow:address:{place}", f"auth:slow:user:{username}"
+        by_address, by_user = f"auth:slow:address:{address}", f"auth:slow:user:{username}"
         if wait := await self._slow.take(by_address):
             raise LockedError(math.ceil(wait), "address")
-        if await self._known(username, place):
+        if await self._known(username, address):
             return [by_address]
         if wait := await self._slow.take(by_user):
             raise LockedError(math.ceil(wait), "user")
@@ -119,31 +116,18 @@ class Attempts:
         for key in taken:
             await self._slow.give_back(key)
 
-    async def _known(self, username: str, place: str) -> bool:
+    async def _known(self, username: str, address: str) -> bool:
         try:
-            return bool(await self._redis.exists(_known_key(username, place)))
+            return bool(await self._redis.exists(_known_key(username, address)))
         except (RedisError, OSError):
             return False
 
-    async def _remember(self, username: str, place: str) -> None:
+    async def _remember(self, username: str, address: str) -> None:
         try:
-            await self._redis.set(_known_key(username, place), b"", ex=self._known_seconds)
+            await self._redis.set(_known_key(username, address), b"", ex=self._known_seconds)
         except (RedisError, OSError):
             return
 
 
-def network(address: str) -> str:
-    """Returns what counts as one address: of IPv6 the first 64 bits, which one customer has."""
-    try:
-        parsed = ipaddress.ip_address(address)
-    except ValueError:
-        return address
-    if isinstance(parsed, ipaddress.IPv4Address):
-        return str(parsed)
-    if parsed.ipv4_mapped is not None:
-        return str(parsed.ipv4_mapped)
-    return str(ipaddress.ip_network((int(parsed), _IPV6_NETWORK), strict=False))
-
-
-def _known_key(username: str, place: str) -> str:
-    return f"auth:known:{place}:{username}"
+def _known_key(username: str, address: str) -> str:
+    return f"auth:known:{address}:{username}"

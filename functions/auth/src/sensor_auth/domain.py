@@ -55,6 +55,7 @@ class Client:
     """Where a request comes from."""
 
     address: str
+    """As limits count it: of IPv6 the /64."""
     agent: str
     """The header `User-Agent`, as far as it is harmless."""
 
@@ -100,6 +101,10 @@ class SecurityEvent(StrEnum):
     USER_CHANGED = "user.changed"
     USER_DELETED = "user.deleted"
     KEYS_CHANGED = "keys.changed"
+    """Other signing keys."""
+    KEY_CREATED = "key.created"
+    """An API key, as the next."""
+    KEY_REVOKED = "key.revoked"
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Annotated, Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-from fastapi import APIRouter, Path, Response, Security
+from fastapi import APIRouter, Depends, Path, Response, Security
 from starlette.exceptions import HTTPException
 
 from sensor_auth.accounts import Accounts
@@ -27,6 +27,7 @@ from sensor_auth.models import (
 from sensor_shared.adapters.jwks import key_set
 from sensor_shared.contracts.access import PERMISSIONS, Action, Claims, Role
 from sensor_shared.runtime.http.guard import Guard, GuardedRoute
+from sensor_shared.runtime.http.limits import Limits
 from sensor_shared.runtime.http.problems import responses
 from sensor_shared.telemetry import metrics
 
@@ -38,18 +39,28 @@ TAGS = [
 ]
 
 
-def session_routes(accounts: Accounts, guard: Guard) -> APIRouter:
+def session_routes(accounts: Accounts, guard: Guard, limits: Limits) -> APIRouter:
     """Returns login, refresh, logout, verify, and the caller's sessions."""
     router = APIRouter(prefix="/auth", tags=["session"], route_class=GuardedRoute)
     ender = Security(guard, scopes=[Action.SESSION_END])
 
-    @router.post("/login", summary="Log in", responses=responses(401, 429, 503))
+    @router.post(
+        "/login",
+        summary="Log in",
+        dependencies=[Depends(limits.per_address("login"))],
+        responses=responses(401, 429, 503),
+    )
     async def login(credentials: Login, client: Caller) -> TokenPair:
         """Opens a session. After five failures from one address it is locked for a while."""
         attempt = accounts.log_in(credentials.username, credentials.password, client)
         return _pair(await _counted(attempt))
 
-    @router.post("/refresh", summary="Carry the session on", responses=responses(401, 503))
+    @router.post(
+        "/refresh",
+        summary="Carry the session on",
+        dependencies=[Depends(limits.per_address("refresh"))],
+        responses=responses(401, 429, 503),
+    )
     async def refresh(body: Refresh, client: Caller) -> TokenPair:
         """Answers a new pair.
 

@@ -7,17 +7,21 @@ from pydantic import Field, SecretStr
 
 from sensor_shared.adapters.clickhouse import ClickHouseSettings
 from sensor_shared.adapters.redis import RedisSettings
-from sensor_shared.runtime.settings import Section, ServerSettings, Settings
+from sensor_shared.runtime.http.settings import (
+    CorsSettings,
+    LimitSettings,
+    RestServerSettings,
+)
+from sensor_shared.runtime.settings import Section, Settings
 from sensor_shared.telemetry.logs import LoggerSettings
 
 Positive = Annotated[int, Field(gt=0)]
 
 
-class ListenSettings(ServerSettings):
+class ListenSettings(RestServerSettings):
     """Section SERVER; what a login sends is small."""
 
     port: Annotated[int, Field(ge=0, le=65_535)] = 8082
-    max_body_bytes: Positive = 16 * 1024
 
 
 class PolicySettings(Section):
@@ -67,13 +71,26 @@ class PasswordSettings(Section):
     """Characters of a new password."""
 
 
+class KeySettings(Section):
+    """Section KEYS: API keys of machines."""
+
+    default_days: Positive = 90
+    """Life of a key whose maker does not say."""
+    max_days: Positive = 365
+    max_per_user: Positive = 20
+    """Keys of one user that have neither expired nor been revoked."""
+
+
 class AuthSettings(Settings):
     """All of it."""
 
     auth: Annotated[PolicySettings, Field(default_factory=dict, validate_default=True)]
     """Validated when it is missing too, so that the mistake names the key."""
     passwords: PasswordSettings = PasswordSettings()
+    keys: KeySettings = KeySettings()
     server: ListenSettings = ListenSettings()
+    limits: LimitSettings = LimitSettings()
+    cors: CorsSettings = CorsSettings()
     clickhouse: ClickHouseSettings = ClickHouseSettings()
     redis: RedisSettings = RedisSettings()
     logger: LoggerSettings = LoggerSettings()

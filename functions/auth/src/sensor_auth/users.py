@@ -1,5 +1,6 @@
 """Users: facts in ClickHouse, kept in Redis for a while."""
 
+import contextlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -10,6 +11,7 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from sensor_auth.domain import ConflictError, User
+from sensor_shared.adapters.api_keys import KeyCopies
 from sensor_shared.adapters.database import Database
 from sensor_shared.contracts.access import Role
 
@@ -47,6 +49,7 @@ class Users:
         self._database = database
         self._redis = redis
         self._kept = redis.register_script(_KEEP)
+        self._owners = KeyCopies(redis)
 
     async def find(self, username: str) -> User | None:
         """Returns the user of that name, as it was a minute ago at most.
@@ -61,7 +64,7 @@ class Users:
         if kept is not None:
             return _existing(_from_json(kept))
         user = await self.stored(username)
-        await self.keep(username, user)
+        await self._keep(username, user)
         return _existing(user)
 
     async def stored(self, username: str) -> User | None:
@@ -113,10 +116,18 @@ class Users:
         stored = await self.stored(user.username)
         if stored is None or _facts(stored) != _facts(user):
             raise ConflictError("the account was changed by somebody else just now")
-        await self.keep(user.username, user)
+        await self.announce(user)
 
-    async def keep(self, username: str, user: User | None) -> None:
-        """Lets Redis know, when it can be reached; else what it has is gone in a minute."""
+    async def announce(self, user: User) -> None:
+        """Lets logins and the user's API keys know of a change that ClickHouse has.
+
+        While Redis cannot be reached they go by what was true, for a minute at most.
+        """
+        await self._keep(user.username, user)
+        with contextlib.suppress(RedisError, OSError):
+            await self._owners.put_owner(user.username, user.role, disabled=user.disabled)
+
+    async def _keep(self, username: str, user: User | None) -> None:
         text = json.dumps(None if user is None else asdict(user), default=datetime.isoformat)
         version = 0 if user is None else user.version
         try:

@@ -11,6 +11,7 @@ from sensor_gateway.readings import Readings
 from sensor_gateway.routes import TAGS, device_routes, service_routes
 from sensor_gateway.settings import GatewaySettings
 from sensor_shared.adapters import redis
+from sensor_shared.adapters.api_keys import KeyCheck
 from sensor_shared.adapters.database import Database
 from sensor_shared.adapters.jwks import RemoteKeys
 from sensor_shared.adapters.latest import LatestReadings
@@ -18,8 +19,10 @@ from sensor_shared.adapters.sessions import SessionCheck
 from sensor_shared.adapters.tokens import TokenVerifier
 from sensor_shared.runtime.function import Receive, Scope, Send
 from sensor_shared.runtime.http.application import rest_service
+from sensor_shared.runtime.http.cors import cross_origin
 from sensor_shared.runtime.http.exchange import Exchange
 from sensor_shared.runtime.http.guard import Guard
+from sensor_shared.runtime.http.limits import Limits
 from sensor_shared.runtime.settings import ServerSettings, config_file
 
 
@@ -61,6 +64,8 @@ class Gateway:
         guard = Guard(
             TokenVerifier(self._keys, issuer=limits.issuer, audience=limits.audience),
             SessionCheck(self._redis, self._database),
+            keys=KeyCheck(self._redis, self._database),
+            limits=Limits(self._redis, settings.limits),
         )
         self.rest = rest_service(
             title="TWINUP gateway",
@@ -77,7 +82,7 @@ class Gateway:
                 service_routes(self._parts),
             ],
         )
-        self._app = Exchange("gateway", self.rest, max_body_bytes=settings.server.max_body_bytes)
+        self._app = Exchange("gateway", cross_origin(self.rest, settings.cors), settings.server)
 
     async def start(self) -> None:
         """Begins to fetch auth's keys and to ask the parts."""

@@ -8,17 +8,21 @@ from sensor_shared.adapters.clickhouse import ClickHouseSettings
 from sensor_shared.adapters.jwks import JwksSettings
 from sensor_shared.adapters.latest import LatestSettings
 from sensor_shared.adapters.redis import RedisSettings
-from sensor_shared.runtime.settings import Section, ServerSettings, Settings
+from sensor_shared.runtime.http.settings import (
+    CorsSettings,
+    LimitSettings,
+    RestServerSettings,
+)
+from sensor_shared.runtime.settings import Section, Settings
 from sensor_shared.telemetry.logs import LoggerSettings
 
 Positive = Annotated[int, Field(gt=0)]
 
 
-class ListenSettings(ServerSettings):
+class ListenSettings(RestServerSettings):
     """Section SERVER; nothing is sent to the gateway but questions."""
 
     port: Annotated[int, Field(ge=0, le=65_535)] = 8081
-    max_body_bytes: Positive = 16 * 1024
 
 
 class ReadSettings(Section):
@@ -42,6 +46,8 @@ class GatewaySettings(Settings):
     gateway: ReadSettings = ReadSettings()
     jwks: JwksSettings = JwksSettings()
     server: ListenSettings = ListenSettings()
+    limits: LimitSettings = LimitSettings()
+    cors: CorsSettings = CorsSettings()
     clickhouse: ClickHouseSettings = ClickHouseSettings()
     redis: RedisSettings = RedisSettings()
     latest: LatestSettings = LatestSettings()

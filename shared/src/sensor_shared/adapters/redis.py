@@ -1,6 +1,7 @@
 """Redis: settings and connection. What it holds can be rebuilt, so calls are kept short."""
 
-from typing import Annotated, NamedTuple
+from dataclasses import dataclass
+from typing import Annotated
 
 import hiredis
 from pydantic import Field, SecretStr
@@ -25,7 +26,8 @@ class RedisSettings(Section):
     """Seconds that one command may take."""
 
 
-class Encoded(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Encoded:
     """Arguments of a command that are encoded already (RESP); they may only be its last."""
 
     count: int

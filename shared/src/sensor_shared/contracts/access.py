@@ -35,6 +35,8 @@ class Action(StrEnum):
     USERS_READ = "users:read"
     USERS_WRITE = "users:write"
     EVENTS_READ = "events:read"
+    KEYS_MANAGE = "keys:manage"
+    KEYS_MANAGE_ALL = "keys:manage-all"
 
 
 _EVERYBODY = frozenset(Role)
@@ -52,22 +54,30 @@ PERMISSIONS: Final[Mapping[Action, frozenset[Role]]] = MappingProxyType(
         Action.USERS_READ: _ADMINS,
         Action.USERS_WRITE: _ADMINS,
         Action.EVENTS_READ: _ADMINS,
+        Action.KEYS_MANAGE: _EVERYBODY,
+        Action.KEYS_MANAGE_ALL: _ADMINS,
     }
 )
 """The roles that may take an action; code, tests and documents read this table."""
 
+FOR_MACHINES: Final = frozenset({Action.DEVICES_READ, Action.READINGS_READ})
+"""The actions that an API key can be given. What is not named here needs a person's session: a new
+action is closed to keys until somebody opens it. Keys, users and sessions never are."""
+
 
 @dataclass(frozen=True, slots=True)
 class Claims:
-    """What a token that was verified says.
+    """What a token, or an API key, that was verified says.
 
     Attributes:
-        subject: the user's name (`sub`).
-        role: the user's role when the token was issued.
-        session: id of the login that it belongs to (`sid`); what is revoked is a session.
-        token_id: unique for ever (`jti`).
+        subject: the user's name (`sub`); of a key: its owner's.
+        role: the user's role when the token was issued; of a key: its owner's role now.
+        session: id of the login that it belongs to (`sid`); what is revoked is a session. Empty
+            for a key, which has none.
+        token_id: unique for ever (`jti`); of a key: its id.
         issued_at: seconds since the epoch (`iat`).
         expires_at: seconds since the epoch (`exp`).
+        scopes: what a key was given; None for a token, which may do all that its role may.
     """
 
     subject: str
@@ -76,7 +86,15 @@ class Claims:
     token_id: str
     issued_at: int
     expires_at: int
+    scopes: frozenset[Action] | None = None
+
+    @property
+    def by_key(self) -> bool:
+        """True for a machine with an API key, false for a person with a session."""
+        return self.scopes is not None
 
     def may(self, action: Action) -> bool:
-        """Tells whether the table lets the bearer do it."""
+        """Tells whether the table lets the bearer do it; a key needs it among its scopes too."""
+        if self.scopes is not None and action not in self.scopes & FOR_MACHINES:
+            return False
         return self.role in PERMISSIONS[action]

@@ -16,12 +16,15 @@ import functions_framework.aio
 import uvicorn
 
 from sensor_shared.runtime import health
+from sensor_shared.runtime.connection import limited
 from sensor_shared.runtime.function import SCOPE_KEY, AsgiApp, Function, Receive, Scope, Send
 from sensor_shared.runtime.responses import respond
 from sensor_shared.telemetry.logs import configure, logger
 
 LIVENESS = "/health/liveness"
 READINESS = "/health/readiness"
+_FRAMEWORK_METHODS = frozenset({"GET", "POST", "PUT", "DELETE", "OPTIONS", "HEAD", "PATCH"})
+_FRAMEWORK_PATHS = frozenset({"/robots.txt", "/favicon.ico"})
 _KEEP_ALIVE_SECONDS = 75
 _GRACE_SECONDS = 10
 
@@ -46,6 +49,9 @@ class FrameworkApp:
         elif scope["method"] == "POST" and scope["path"] == "/":
             # An event. The function decodes and answers it by itself, errors included, and the
             # framework's router, middlewares and request objects would take a fifth of its CPU.
+            await self._function.handle(scope, receive, send)
+        elif scope["method"] not in _FRAMEWORK_METHODS or scope["path"] in _FRAMEWORK_PATHS:
+            # The framework would answer these itself, and not with a problem document.
             await self._function.handle(scope, receive, send)
         else:
             scope[SCOPE_KEY] = self._function
@@ -97,6 +103,8 @@ def serve(folder: Path) -> None:
         app,
         host=function.server.host,
         port=function.server.port,
+        http=limited(function.server),
+        ws="none",
         lifespan="on",
         access_log=False,
         log_config=None,

@@ -218,6 +218,16 @@ REQUEST_DURATION = Histogram(
     ["function", "route"],
     buckets=_LATENCY_MS,
 )
+LIMITED = Counter(
+    "sensor_http_limited_total", "Requests answered 429, by the bucket that was empty.", ["policy"]
+)
+LIMITS_LOCAL = Gauge(
+    "sensor_http_limits_local",
+    "1 while Redis is away and this process counts requests by itself alone.",
+)
+API_KEYS_REFUSED = Counter(
+    "sensor_api_keys_refused_total", "API keys that opened nothing, and why.", ["reason"]
+)
 CACHE_READS = Counter(
     "sensor_gateway_reads_total", "Reads by where they were answered.", ["source"]
 )

@@ -5,6 +5,7 @@ from typing import Any
 
 from sensor_shared.runtime.responses import PROBLEM
 
+_LIMITED = {"200", "201", "204", "429"}
 _METHODS = ("get", "post", "put", "patch", "delete")
 
 
@@ -32,11 +33,20 @@ def _gaps_of_answers(operation: dict[str, Any]) -> Iterator[str]:
     answers = operation["responses"]
     needed = {"500"}
     if operation["security"]:
-        needed |= {"401", "403"}
+        needed |= {"401", "403", "429", "503"}
+    if "requestBody" in operation:
+        needed |= {"400", "408", "413"}
     if operation.get("parameters") or "requestBody" in operation:
         needed.add("422")
     for status in sorted(needed - answers.keys()):
         yield f"{status} is not described"
+    for status in sorted(_LIMITED & answers.keys() if "429" in answers else ()):
+        if "RateLimit" not in answers[status].get("headers", {}):
+            yield f"{status} has no RateLimit"
+    yield from _gaps_of_contents(answers)
+
+
+def _gaps_of_contents(answers: dict[str, Any]) -> Iterator[str]:
     for status, answer in answers.items():
         content = answer.get("content", {})
         if status == "204":

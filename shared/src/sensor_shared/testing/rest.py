@@ -13,6 +13,7 @@ import uvicorn
 from redis.asyncio import Redis
 
 from sensor_shared.contracts.access import Action
+from sensor_shared.runtime.connection import limited
 from sensor_shared.runtime.function import Function
 
 
@@ -73,7 +74,7 @@ def operations(document: dict[str, Any], **parameters: str) -> list[Operation]:
             tuple(
                 Action(scope)
                 for requirement in operation["security"]
-                for scope in requirement["bearer"]
+                for scope in requirement.get("bearer", [])
             ),
         )
         for path, methods in document["paths"].items()
@@ -85,11 +86,20 @@ def operations(document: dict[str, Any], **parameters: str) -> list[Operation]:
 def served(function: Function) -> Iterator[str]:
     """Serves a function on a port of its own, in a thread with an event loop, and yields its URL.
 
+    Connections have the limits that they have in production.
+
     Args:
         function: made already: FastAPI's and pydantic's making is not safe beside threads.
     """
     server = uvicorn.Server(
-        uvicorn.Config(function.handle, interface="asgi3", lifespan="off", log_config=None)
+        uvicorn.Config(
+            function.handle,
+            interface="asgi3",
+            http=limited(function.server),
+            ws="none",
+            lifespan="off",
+            log_config=None,
+        )
     )
     with socket.create_server(("127.0.0.1", 0)) as listening:
         thread = Thread(target=lambda: asyncio.run(_serve(function, server, listening)))
