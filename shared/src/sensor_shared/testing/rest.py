@@ -4,7 +4,7 @@ import asyncio
 import socket
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from threading import Thread
 from typing import Any
 
@@ -14,6 +14,7 @@ from redis.asyncio import Redis
 
 from sensor_shared.contracts.access import Action
 from sensor_shared.runtime.function import Function
+from sensor_shared.testing.examples import example
 
 
 @asynccontextmanager
@@ -49,14 +50,30 @@ async def empty_database(host: str, port: int, worker: str) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """One operation of an OpenAPI document, with a path that can be called.
+    """One operation of an OpenAPI document, with the least that a valid call of it takes.
 
-    `actions` are the scopes that it needs; empty: open to everybody.
+    Attributes:
+        method: in capitals.
+        path: with values for its placeholders.
+        actions: the scopes that it needs; empty: open to everybody.
+        schemes: names of the security schemes, each of which is enough.
+        template: the path as the document has it.
+        query: its required parameters.
+        body: its JSON body, None when it takes none.
+        statuses: those that the document tells.
     """
 
     method: str
     path: str
     actions: tuple[Action, ...]
+    schemes: tuple[str, ...] = ()
+    template: str = ""
+    query: dict[str, Any] = field(default_factory=dict)
+    body: Any = None
+    statuses: frozenset[int] = frozenset()
+
+    def __str__(self) -> str:
+        return f"{self.method} {self.template}"
 
 
 def operations(document: dict[str, Any], **parameters: str) -> list[Operation]:
@@ -64,21 +81,55 @@ def operations(document: dict[str, Any], **parameters: str) -> list[Operation]:
 
     Args:
         document: whose operations each say `security`, be it empty.
-        parameters: values for the path's placeholders.
+        parameters: values for the path's placeholders, before the document's examples.
     """
     return [
-        Operation(
-            method.upper(),
-            path.format(**parameters),
-            tuple(
-                Action(scope)
-                for requirement in operation["security"]
-                for scope in requirement["bearer"]
-            ),
-        )
+        _operation(document, method, path, operation, parameters)
         for path, methods in document["paths"].items()
         for method, operation in methods.items()
     ]
+
+
+def _operation(
+    document: dict[str, Any],
+    method: str,
+    path: str,
+    operation: dict[str, Any],
+    given: dict[str, str],
+) -> Operation:
+    values: dict[str, dict[str, Any]] = {"path": {}, "query": {}}
+    for parameter in operation.get("parameters", []):
+        name, place = parameter["name"], parameter["in"]
+        if parameter.get("required") and place in values:
+            known = place == "path" and name in given
+            values[place][name] = given[name] if known else _value(parameter, document)
+    content = operation.get("requestBody", {}).get("content", {})
+    form = content.get("application/json")
+    scopes = [
+        scope
+        for requirement in operation["security"]
+        for asked in requirement.values()
+        for scope in asked
+    ]
+    return Operation(
+        method.upper(),
+        path.format(**values["path"]),
+        tuple(Action(scope) for scope in dict.fromkeys(scopes)),
+        tuple(scheme for requirement in operation["security"] for scheme in requirement),
+        path,
+        values["query"],
+        None if form is None else _value(form, document),
+        frozenset(int(status) for status in operation["responses"]),
+    )
+
+
+def _value(described: dict[str, Any], document: dict[str, Any]) -> Any:
+    """Returns the example of a parameter or of a body, or one that its schema allows."""
+    if "example" in described:
+        return described["example"]
+    for one in described.get("examples", {}).values():
+        return one["value"]
+    return example(described["schema"], document)
 
 
 @contextmanager
