@@ -102,10 +102,10 @@ class Caller:
     redis: Redis
     key: Ed25519PrivateKey
 
-    async def token(self, role: str) -> str:
+    async def token(self, role: str, life: int = 900) -> str:
         session = uuid.uuid4().hex
         await self.redis.set(session_key(session), "a refresh token's id", ex=60)
-        return access_token(self.key, KID, role, session)
+        return access_token(self.key, KID, role, session, life=life)
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ from redis.asyncio import Redis
 
 from sensor_shared.contracts.access import Action
 from sensor_shared.runtime.function import Function
+from sensor_shared.runtime.server import Server
 from sensor_shared.testing.examples import example
 
 
@@ -139,8 +140,9 @@ def served(function: Function) -> Iterator[str]:
     Args:
         function: made already: FastAPI's and pydantic's making is not safe beside threads.
     """
-    server = uvicorn.Server(
-        uvicorn.Config(function.handle, interface="asgi3", lifespan="off", log_config=None)
+    server = Server(
+        uvicorn.Config(function.handle, interface="asgi3", lifespan="off", log_config=None),
+        function,
     )
     with socket.create_server(("127.0.0.1", 0)) as listening:
         thread = Thread(target=lambda: asyncio.run(_serve(function, server, listening)))
@@ -152,7 +154,7 @@ def served(function: Function) -> Iterator[str]:
             thread.join()
 
 
-async def _serve(function: Function, server: uvicorn.Server, listening: socket.socket) -> None:
+async def _serve(function: Function, server: Server, listening: socket.socket) -> None:
     await function.start()
     try:
         await server.serve([listening])

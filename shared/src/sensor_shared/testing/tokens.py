@@ -15,7 +15,9 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from sensor_shared.contracts.access import ACCESS_TOKEN, ALGORITHM
 
 
-def access_token(key: Ed25519PrivateKey, kid: str, role: str, session: str) -> str:
+def access_token(
+    key: Ed25519PrivateKey, kid: str, role: str, session: str, *, life: int = 900
+) -> str:
     """Returns an access token as auth issues it with its default settings."""
     now = int(time.time())
     claims = {
@@ -27,7 +29,7 @@ def access_token(key: Ed25519PrivateKey, kid: str, role: str, session: str) -> s
         "jti": uuid.uuid4().hex,
         "iat": now,
         "nbf": now,
-        "exp": now + 900,
+        "exp": now + life,
     }
     headers = {"kid": kid, "typ": ACCESS_TOKEN}
     return jwt.encode(claims, key, algorithm=ALGORITHM, headers=headers)
