@@ -1,4 +1,4 @@
-"""Auth and gateway together, served over HTTP: tokens of the one at the other, and OpenAPI complete."""
+"""Auth and gateway together, over HTTP: tokens of the one at the other, and OpenAPI complete."""
 
 import asyncio
 import io

@@ -15,7 +15,7 @@ from sensor_gateway.app import Gateway
 from sensor_gateway.settings import GatewaySettings
 from sensor_shared.testing import rest
 
-from .services import CHEAP, PASSWORD, Services, add_people, wait_for
+from .services import CHEAP, PASSWORD, Services, add_device, add_people, wait_for
 
 
 @pytest.fixture(scope="session")
@@ -36,6 +36,7 @@ def services(
         },
     }
     asyncio.run(add_people(sections["clickhouse"]))
+    asyncio.run(add_device(sections))
     auth_settings = AuthSettings.model_validate(
         {
             **sections,

@@ -4,22 +4,29 @@ import itertools
 import uuid
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
+import pyarrow as pa
 import requests
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from redis.asyncio import Redis
 from requests.adapters import HTTPAdapter
 from urllib3.util import Retry
 
 from sensor_auth.passwords import Passwords
 from sensor_auth.settings import PasswordSettings
 from sensor_shared.adapters.clickhouse import ClickHouseSettings, connect
+from sensor_shared.adapters.latest import LatestReadings
 from sensor_shared.contracts.access import Role
+from sensor_shared.contracts.readings import SCHEMA, device_type
 from sensor_shared.testing import rest
 from sensor_shared.testing.rest import Operation
 
 NAMES = ("auth", "gateway")
 CHEAP = PasswordSettings(time_cost=1, memory_kib=64, parallelism=1)
+DEVICE = "weather_station_001534"
+"""The one that there is: the example of the gateway's document."""
 PASSWORD = uuid.uuid4().hex
 _PEOPLE = 300
 """Of each role: a call may end its caller's sessions, or the account, so each has its own."""
@@ -48,6 +55,7 @@ class Services:
             for name, url in urls.items()
         }
         self._numbers = {role: itertools.count() for role in Role}
+        self._attacker: Tokens | None = None
 
     def operations(self, name: str) -> list[Operation]:
         return rest.operations(self.documents[name])
@@ -66,6 +74,16 @@ class Services:
         assert answer.status_code == 200, answer.text
         pair = answer.json()
         return Tokens(pair["access_token"], pair["refresh_token"])
+
+    def attacker(self) -> Tokens:
+        """The tokens of one admin for many calls, anew when a call has ended the session."""
+        verify = f"{self.urls['auth']}/auth/verify"
+        if self._attacker is not None:
+            answer = self.session.post(verify, headers=bearer(self._attacker.access), timeout=10)
+            if answer.status_code == 200:
+                return self._attacker
+        self._attacker = self.log_in(Role.ADMIN)
+        return self._attacker
 
     def call(
         self,
@@ -114,6 +132,29 @@ async def add_people(section: Mapping[str, Any]) -> None:
     client = await connect(ClickHouseSettings.model_validate(section))
     await client.insert("users", rows, column_names=columns)
     await client.close()
+
+
+async def add_device(sections: Mapping[str, Any]) -> None:
+    """Adds the device to ClickHouse, and its latest reading to Redis, as the consumer does."""
+    now = datetime.now(UTC)
+    client = await connect(ClickHouseSettings.model_validate(sections["clickhouse"]))
+    columns = ["device_id", "device_type", "region", "latitude", "longitude", "updated_at"]
+    row = [DEVICE, device_type(DEVICE), "north", 40.5, 27.25, now]
+    await client.insert("devices", [row], column_names=columns)
+    await client.close()
+    reading = {
+        "device_id": DEVICE,
+        "timestamp": now,
+        "temperature": 21.5,
+        "humidity": 48.25,
+        "pressure": None,
+        "status": "active",
+        "latitude": 40.5,
+        "longitude": 27.25,
+        "region": "north",
+    }
+    async with Redis(port=sections["redis"]["port"], db=sections["redis"]["db"]) as redis:
+        await LatestReadings(redis).update(pa.RecordBatch.from_pylist([reading], SCHEMA))
 
 
 def wait_for(url: str) -> None:

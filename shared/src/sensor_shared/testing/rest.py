@@ -145,6 +145,8 @@ def served(function: Function) -> Iterator[str]:
         function,
     )
     with socket.create_server(("127.0.0.1", 0)) as listening:
+        # asyncio does it only where it has made the socket; an answer would wait 40 ms for an ACK.
+        listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         thread = Thread(target=lambda: asyncio.run(_serve(function, server, listening)))
         thread.start()
         try:
