@@ -28,7 +28,7 @@ CHEAP = PasswordSettings(time_cost=1, memory_kib=64, parallelism=1)
 DEVICE = "weather_station_001534"
 """The one that there is: the example of the gateway's document."""
 PASSWORD = uuid.uuid4().hex
-_PEOPLE = 300
+_PEOPLE = 3_000
 """Of each role: a call may end its caller's sessions, or the account, so each has its own."""
 
 

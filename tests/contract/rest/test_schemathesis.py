@@ -87,7 +87,10 @@ def test_sequences_of_requests_are_answered_as_the_document_tells(
 
         def validate_response(self, response: Any, case: Any, *_more: Any, **kwargs: Any) -> None:
             case.validate_response(
-                response, excluded_checks=excluded(case.operation), transport_kwargs=kwargs
+                response,
+                excluded_checks=excluded(case.operation),
+                transport_kwargs=kwargs,
+                recorder=getattr(self, "recorder", None),
             )
 
     Caller.run(settings=SHORT)
