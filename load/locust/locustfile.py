@@ -12,11 +12,11 @@ from rich.table import Table
 from load.locust.marks import Measured, Verdict, judge
 from load.locust.scenarios import Attacker, Browser, Follower, Historian, Visitor
 from locust import events
+from locust.stats import StatsEntry
 
 __all__ = ["Attacker", "Browser", "Follower", "Historian", "Visitor"]
 
 
-@events.init_command_line_parser.add_listener
 def add_options(parser: ArgumentParser) -> None:
     """Adds what a run is told beside locust's own options."""
     parser.add_argument("--auth-url", required=True, help="where auth is")
@@ -24,7 +24,6 @@ def add_options(parser: ArgumentParser) -> None:
     parser.add_argument("--result", type=Path, required=True, help="JSON file that is written")
 
 
-@events.test_start.add_listener
 def begin(environment: Any, **_more: Any) -> None:
     """Keeps what all users share."""
     options = environment.parsed_options
@@ -33,7 +32,6 @@ def begin(environment: Any, **_more: Any) -> None:
     environment.devices = []
 
 
-@events.quitting.add_listener
 def conclude(environment: Any, **_more: Any) -> None:
     """Prints the verdicts, writes them, and says by the exit status whether all marks are met."""
     options = environment.parsed_options
@@ -52,17 +50,21 @@ def conclude(environment: Any, **_more: Any) -> None:
 
 
 def _measured(stats: Any) -> dict[tuple[str, str], Measured]:
-    found = {}
-    for entry in stats.entries.values():
+    joined: dict[tuple[str, str], StatsEntry] = {}
+    for entry in stats.entries.values():  # of each name and method
         what, _, phase = entry.name.partition(" ")
-        found[what, phase] = Measured(
+        whole = joined.setdefault((what, phase), StatsEntry(stats, entry.name, ""))
+        whole.extend(entry)
+    return {
+        key: Measured(
             requests=entry.num_requests,
             failures=entry.num_failures,
             p50=entry.get_response_time_percentile(0.5),
             p95=entry.get_response_time_percentile(0.95),
             p99=entry.get_response_time_percentile(0.99),
         )
-    return found
+        for key, entry in joined.items()
+    }
 
 
 def _table(verdicts: list[Verdict]) -> Table:
@@ -81,3 +83,8 @@ def _table(verdicts: list[Verdict]) -> Table:
             "; ".join(verdict.missed) or "met",
         )
     return table
+
+
+events.init_command_line_parser.add_listener(add_options)
+events.test_start.add_listener(begin)
+events.quitting.add_listener(conclude)

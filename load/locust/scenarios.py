@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from requests.adapters import HTTPAdapter
 
-from load.locust.marks import ABUSED, QUIET
+from load.locust.marks import ABUSED, QUIET, WARMING
 from locust import HttpUser, between, constant, task
 
 _TIMEOUT: Final = 10
@@ -199,7 +199,7 @@ class Attacker(HttpUser):
         source = _source()
         for scheme in ("http://", "https://"):
             self.client.mount(scheme, source)
-        while phase(self.environment) == QUIET:
+        while phase(self.environment) != ABUSED:
             time.sleep(0.1)
 
     @task
@@ -221,8 +221,9 @@ class Attacker(HttpUser):
                 ("GET", f"{auth}/auth/admin/roles", {}),
             ]
         )
+        what = "guess" if more.get("json") is guess else "abuse"
         with self.client.request(
-            method, url, name=f"abuse {ABUSED}", catch_response=True, timeout=_TIMEOUT, **more
+            method, url, name=f"{what} {ABUSED}", catch_response=True, timeout=_TIMEOUT, **more
         ) as answer:
             if 400 <= (answer.status_code or 0) < 500:
                 answer.success()
@@ -236,7 +237,7 @@ class _From(HTTPAdapter):
         super().__init__()
 
     def init_poolmanager(self, *arguments: Any, **more: Any) -> None:
-        super().init_poolmanager(*arguments, source_address=(self._address, 0), **more)  # type: ignore[no-untyped-call]
+        super().init_poolmanager(*arguments, source_address=(self._address, 0), **more)
 
 
 def _source() -> HTTPAdapter:
@@ -250,5 +251,7 @@ def _source() -> HTTPAdapter:
 
 def phase(environment: Any) -> str:
     """The half of the run that this moment belongs to."""
-    began, seconds = environment.began, environment.parsed_options.run_time
-    return ABUSED if time.monotonic() - began > seconds / 2 else QUIET
+    share = (time.monotonic() - environment.began) / environment.parsed_options.run_time
+    if share < 0.1:
+        return WARMING
+    return QUIET if share < 0.55 else ABUSED

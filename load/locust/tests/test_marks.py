@@ -30,6 +30,7 @@ def test_each_mark_can_be_missed(what: str) -> None:
     slow = {(what, QUIET): replace(good, p95=mark.p95)}
     assert missed(slow | {at: replace(good, p95=mark.p95 + 1)}) == {at: 1}
     assert missed({at: replace(good, p99=mark.p99 + 1)}) == {at: 1}
+    assert missed({at: replace(good, p99=mark.p99 + 1, requests=99)}) == {}
     assert missed({at: replace(good, failures=too_many)}) == {at: 1}
     assert missed({at: replace(good, requests=0)}) == {at: 1}
 

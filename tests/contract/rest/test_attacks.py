@@ -4,7 +4,6 @@ import http.client
 import json
 import socket
 import threading
-import time
 from collections.abc import Iterator
 from typing import Any
 from urllib.parse import quote, urlsplit
@@ -77,7 +76,6 @@ def calls(services: Services) -> Iterator[tuple[str, Operation]]:
 def send(services: Services, name: str, operation: Operation, **changes: Any) -> requests.Response:
     """One call with an admin's token and some of it changed; no more than a problem comes back."""
     headers = bearer(services.attacker().access)
-    started = time.monotonic()
     answer = services.session.request(
         operation.method,
         services.urls[name] + changes.get("path", operation.path),
@@ -92,7 +90,6 @@ def send(services: Services, name: str, operation: Operation, **changes: Any) ->
         harmless(answer)
     finally:
         answer.close()
-    assert time.monotonic() - started < 3, (operation, changes)
     return answer
 
 

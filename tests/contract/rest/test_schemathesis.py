@@ -10,6 +10,7 @@ import pytest
 import schemathesis
 from hypothesis import HealthCheck, given, settings
 from schemathesis import GenerationMode
+from schemathesis.core.errors import NoLinksFound
 from schemathesis.specs.openapi.checks import positive_data_acceptance
 
 from sensor_shared.contracts.access import Role
@@ -93,7 +94,11 @@ def test_sequences_of_requests_are_answered_as_the_document_tells(
                 recorder=getattr(self, "recorder", None),
             )
 
-    Caller.run(settings=SHORT)
+    try:
+        Caller.run(settings=SHORT)
+    except NoLinksFound:
+        # Nothing that one operation answers names what another one is called with.
+        assert "{" not in "".join(services.documents[name]["paths"])
 
 
 def _can_be_wrong(operation: Any) -> bool:

@@ -47,8 +47,8 @@ class LiveSettings(Section):
     """Between two looks at whether the sessions of the open streams stand."""
     max_seconds: Positive = 3_600
     """That a stream may last; then the client opens it again."""
-    streams: Positive = 500
-    """Of one process."""
+    streams: Positive = 100
+    """Of one process; half of the requests that a replica on Knative may have at a time."""
     streams_per_user: Positive = 10
     """Of one user in one process."""
 
