@@ -24,10 +24,10 @@ AWAY: Final = "away"
 class ReadingFeed:
     """Polls while somebody follows, and tells each stream what has changed for it.
 
-    It polls because the consumer tells Redis 10,000 times a second what is new, and a message
-    beside each of them would double what Redis does; one poll costs the same for any number of
-    streams. It reads only the devices that streams name, or, when one names none, the fleet: 10,000
-    devices take about 30 ms of this process and 5 ms of Redis, `docs/live.md`.
+    It polls because 10,000 readings a second are new, and a message beside each of them would be
+    work for Redis and for every gateway whether somebody follows or not; one poll costs nearly the
+    same for any number of streams. It reads only the devices that streams name, or, when one names
+    none, the fleet; `docs/live.md` says what that costs: 13 ms of CPU with 10,000 devices.
 
     A change has a version, which counts the polls that found one. Versions mean nothing to another
     process, so ids begin with `instance`: a client that comes with another's gets everything.

@@ -6,6 +6,8 @@ import time
 from collections import Counter
 from collections.abc import Callable
 
+from clickhouse_connect.driver.exceptions import ClickHouseError
+
 from sensor_gateway.live.feed import ReadingFeed
 from sensor_gateway.live.filters import Filter
 from sensor_gateway.live.stream import Stream
@@ -132,7 +134,7 @@ class Streams:
     async def _stands(self, session: str) -> bool:
         try:
             return await self._sessions.stands(session)
-        except DatabaseAwayError:
+        except (DatabaseAwayError, ClickHouseError):
             return True  # without Redis nothing is sent; it is asked again
 
 
