@@ -9,6 +9,7 @@ from pathlib import Path
 from sensor_local.checkout import ROOT
 from sensor_local.folder import RunFolder
 
+_MIN_SECONDS = 30
 _MAX_SECONDS = 3_600
 _MAX_USERS = 500
 
@@ -17,7 +18,11 @@ def main() -> int:
     """Command line entry; status 1 when a mark is missed, 2 when nothing runs."""
     parser = argparse.ArgumentParser(prog="make load")
     parser.add_argument(
-        "--seconds", type=int, default=60, choices=range(10, _MAX_SECONDS + 1), metavar="SECONDS"
+        "--seconds",
+        type=int,
+        default=60,
+        choices=range(_MIN_SECONDS, _MAX_SECONDS + 1),
+        metavar="SECONDS",
     )
     parser.add_argument(
         "--users", type=int, default=20, choices=range(10, _MAX_USERS + 1), metavar="USERS"
