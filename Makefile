@@ -144,7 +144,7 @@ docker-down-volumes: ## Stop it and delete what is stored
 	@$(COMPOSE) down --volumes
 
 ##@ Tests and checks
-.PHONY: test test-unit test-coverage test-faults test-images test-kn-func test-bench bench
+.PHONY: test test-unit test-coverage test-faults test-images test-kn-func test-bench bench bench-live load
 .PHONY: capacity check fmt fmt-check lint vet qa
 test: setup ## Run all tests on the real parts, with coverage
 	@$(BIN)/pytest -n $(WORKERS) --dist loadgroup --cov --cov-report=
@@ -171,6 +171,12 @@ test-bench: setup ## Measure what the stages of one event cost, with ratios to a
 bench: setup ## Measure the whole flow: SECONDS=60 of steady, HOLD=30 of max, ONLY="steady max"
 	@$(PY) -m load.bench.flow --seconds $(or $(SECONDS),60) --hold-seconds $(or $(HOLD),30) \
 	  $(if $(ONLY),--only $(ONLY),--output load/results/latest.json)
+
+bench-live: setup ## Measure what the live stream costs the gateway and Redis
+	@$(PY) load/bench/live.py
+
+load: setup ## Play people and attackers over HTTP against what `make up` has started: SECONDS=60, USERS=20
+	@$(PY) -m load.locust $(if $(SECONDS),--seconds $(SECONDS)) $(if $(USERS),--users $(USERS))
 
 capacity: setup ## Say what a fleet takes, from the results: DEVICES=1000000 INTERVAL=1 (DOC=1 writes docs/scaling.md)
 	@$(PY) -m load.capacity $(if $(DEVICES),--devices $(DEVICES)) $(if $(INTERVAL),--interval $(INTERVAL)) \

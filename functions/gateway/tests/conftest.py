@@ -18,6 +18,7 @@ from sensor_gateway.settings import GatewaySettings
 from sensor_shared.adapters import clickhouse
 from sensor_shared.adapters.clickhouse import ClickHouseSettings
 from sensor_shared.adapters.jwks import key_set
+from sensor_shared.adapters.redis import RedisSettings, connect
 from sensor_shared.adapters.sessions import session_key
 from sensor_shared.testing import rest
 from sensor_shared.testing.parts import Lines
@@ -69,7 +70,11 @@ async def issuer(key: Ed25519PrivateKey) -> AsyncIterator[Issuer]:
 
 @pytest.fixture
 async def gateway(lines: Lines, issuer: Issuer) -> AsyncIterator[Gateway]:
-    sections = {"jwks": {"url": issuer.url}, "gateway": {"probe_seconds": 0.2}}
+    sections = {
+        "jwks": {"url": issuer.url},
+        "gateway": {"probe_seconds": 0.2},
+        "limits": rest.UNLIMITED,
+    }
     settings = GatewaySettings.model_validate({**lines.sections, **sections})
     function = Gateway(settings, now_ms=lambda: BASE_MS + 60_000)
     await function.start()
@@ -81,8 +86,8 @@ async def gateway(lines: Lines, issuer: Issuer) -> AsyncIterator[Gateway]:
 @pytest.fixture
 async def redis(redis_server: Any, lines: Lines) -> AsyncIterator[Redis]:
     """Straight to Redis, past the line."""
-    db = lines.sections["redis"]["db"]
-    async with Redis(host=redis_server.host, port=redis_server.port, db=db) as client:
+    section = {**lines.sections["redis"], "port": redis_server.port}
+    async with connect(RedisSettings.model_validate(section)) as client:
         yield client
 
 
@@ -102,10 +107,10 @@ class Caller:
     redis: Redis
     key: Ed25519PrivateKey
 
-    async def token(self, role: str) -> str:
+    async def token(self, role: str, life: int = 900) -> str:
         session = uuid.uuid4().hex
         await self.redis.set(session_key(session), "a refresh token's id", ex=60)
-        return access_token(self.key, KID, role, session)
+        return access_token(self.key, KID, role, session, life=life)
 
 
 @pytest.fixture

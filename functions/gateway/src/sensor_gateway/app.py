@@ -6,6 +6,12 @@ from collections.abc import Callable
 
 from sensor_gateway.devices import Devices
 from sensor_gateway.latest import Latest
+from sensor_gateway.live import routes as live
+from sensor_gateway.live.feed import ReadingFeed
+from sensor_gateway.live.guard import TicketGuard
+from sensor_gateway.live.records import LatestRecords
+from sensor_gateway.live.streams import Streams
+from sensor_gateway.live.tickets import Tickets
 from sensor_gateway.parts import Parts
 from sensor_gateway.readings import Readings
 from sensor_gateway.routes import TAGS, device_routes, service_routes
@@ -61,16 +67,25 @@ class Gateway:
         )
         readings = Readings(self._database)
         latest = LatestReadings(self._redis, ttl_seconds=settings.latest.ttl_seconds, now_ms=now_ms)
+        sessions = SessionCheck(self._redis, self._database)
+        rates = Limits(self._redis, settings.limits)
         guard = Guard(
             TokenVerifier(self._keys, issuer=limits.issuer, audience=limits.audience),
-            SessionCheck(self._redis, self._database),
+            sessions,
             keys=KeyCheck(self._redis, self._database),
-            limits=Limits(self._redis, settings.limits),
+            limits=rates,
         )
+        dear = guard.costing(1, policy="export")
+        self._feed = ReadingFeed(
+            LatestRecords(self._redis, ttl_seconds=settings.latest.ttl_seconds, now_ms=now_ms),
+            seconds=settings.live.poll_seconds,
+        )
+        self._streams = Streams(self._feed, sessions, settings.live)
+        tickets = Tickets(self._redis)
         self.rest = rest_service(
             title="TWINUP gateway",
             description="Devices, their latest metrics and their history.",
-            tags=TAGS,
+            tags=[*TAGS, live.TAG],
             routers=[
                 device_routes(
                     guard,
@@ -78,6 +93,9 @@ class Gateway:
                     Latest(latest, readings),
                     readings,
                     max_span_days=limits.max_span_days,
+                ),
+                live.live_routes(
+                    dear, TicketGuard(dear, tickets, sessions, rates), tickets, self._streams
                 ),
                 service_routes(self._parts),
             ],
@@ -88,21 +106,29 @@ class Gateway:
         """Begins to fetch auth's keys and to ask the parts."""
         self._keys.start()
         self._parts.start()
+        self._feed.start()
+        self._streams.start()
 
     async def stop(self) -> None:
-        """Closes the clients."""
+        """Ends what goes on, and closes the clients."""
+        await self._streams.stop()
+        await self._feed.stop()
         await self._parts.stop()
         await self._keys.stop()
         await self._redis.aclose()
         await self._database.close()
 
     def alive(self) -> bool:
-        """False when nobody looks after the parts any more."""
-        return self._parts.watched
+        """False when nobody looks after the parts or the streams any more."""
+        return self._parts.watched and self._feed.watched and self._streams.watched
 
     def ready(self) -> bool:
         """True when tokens can be checked and Redis or ClickHouse answers."""
         return self._parts.serving
+
+    def leave(self) -> None:
+        """Ends the live streams: the server waits for its requests before it stops the rest."""
+        self._streams.leave()
 
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers one request."""

@@ -40,10 +40,28 @@ class ReadSettings(Section):
     """Between two looks at Redis and ClickHouse, for health."""
 
 
+class LiveSettings(Section):
+    """Section LIVE: the live stream."""
+
+    poll_seconds: Annotated[float, Field(gt=0)] = 0.5
+    """Between two looks at Redis, by one poll for all streams of the process."""
+    heartbeat_seconds: Annotated[float, Field(gt=0)] = 15.0
+    """Of silence, after which a comment is sent."""
+    session_seconds: Annotated[float, Field(gt=0)] = 5.0
+    """Between two looks at whether the sessions of the open streams stand."""
+    max_seconds: Positive = 3_600
+    """That a stream may last; then the client opens it again."""
+    streams: Positive = 100
+    """Of one process; half of the requests that a replica on Knative may have at a time."""
+    streams_per_user: Positive = 10
+    """Of one user in one process."""
+
+
 class GatewaySettings(Settings):
     """All of it."""
 
     gateway: ReadSettings = ReadSettings()
+    live: LiveSettings = LiveSettings()
     jwks: JwksSettings = JwksSettings()
     server: ListenSettings = ListenSettings()
     limits: LimitSettings = LimitSettings()

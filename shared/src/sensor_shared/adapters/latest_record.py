@@ -23,6 +23,7 @@ _FIXED: Final = np.dtype(
     [("moment", f"S{DIGITS}"), ("metrics", "<f8", 3), ("place", "<f8", 2), ("flags", "u1")]
 )
 _POWERS: Final = 10 ** np.arange(DIGITS - 1, -1, -1)
+_FLAGS_AT: Final = _FIXED.itemsize - 1
 _STATUS_BITS: Final = 0x0F
 _WITH_REGION: Final = 0x10
 _STATUSES: Final = pa.array(STATUSES)
@@ -76,6 +77,12 @@ def decode(device_id: str, record: bytes) -> ReadingDocument:
 def moment(record: bytes) -> int:
     """Returns the epoch milliseconds of a record."""
     return int(record[:DIGITS])
+
+
+def region_of(record: bytes) -> str | None:
+    """Returns the name of a record's region, None where there is none."""
+    known = record[_FLAGS_AT] & _WITH_REGION
+    return record[_FIXED.itemsize :].decode() if known else None
 
 
 def _number(value: float) -> float | None:

@@ -19,6 +19,7 @@ from sensor_shared.runtime import health
 from sensor_shared.runtime.connection import limited
 from sensor_shared.runtime.function import SCOPE_KEY, AsgiApp, Function, Receive, Scope, Send
 from sensor_shared.runtime.responses import respond
+from sensor_shared.runtime.server import Server
 from sensor_shared.telemetry.logs import configure, logger
 
 LIVENESS = "/health/liveness"
@@ -118,4 +119,4 @@ def serve(folder: Path) -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     logger().info("serving", host=function.server.host, port=function.server.port)
     with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
-        runner.run(uvicorn.Server(config).serve())
+        runner.run(Server(config, function).serve())

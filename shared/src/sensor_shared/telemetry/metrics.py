@@ -232,6 +232,17 @@ CACHE_READS = Counter(
     "sensor_gateway_reads_total", "Reads by where they were answered.", ["source"]
 )
 
+LIVE_STREAMS = Gauge("sensor_gateway_live_streams", "Live streams that are open.")
+LIVE_EVENTS = Counter("sensor_gateway_live_events_total", "Changes sent to live streams.")
+LIVE_ENDED = Counter(
+    "sensor_gateway_live_ended_total", "Live streams that the gateway ended, and why.", ["reason"]
+)
+LIVE_POLL_DURATION = Histogram(
+    "sensor_gateway_live_poll_duration_ms",
+    "One look at what has changed, for all live streams, milliseconds.",
+    buckets=_LATENCY_MS,
+)
+
 # --- dispatcher (Knative's stand-in on one machine)
 DISPATCH_DELIVERED = Counter(
     "sensor_dispatcher_events_delivered_total", "Events that their sink accepted.", ["source"]

@@ -51,7 +51,9 @@ def _gaps_of_contents(answers: dict[str, Any]) -> Iterator[str]:
         content = answer.get("content", {})
         if status == "204":
             continue
-        if status.startswith("2") and not content.get("application/json", {}).get("schema"):
+        if status.startswith("2") and not (
+            content and all(media.get("schema") for media in content.values())
+        ):
             yield f"{status} has no schema"
         if status.startswith("4") and list(content) != [PROBLEM]:
             yield f"{status} is no problem document"

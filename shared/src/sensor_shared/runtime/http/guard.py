@@ -21,6 +21,7 @@ from sensor_shared.runtime.http.query import check_repeated
 
 BEARER: Final = "bearer"
 API_KEY: Final = "apiKey"
+API_KEY_HEADER: Final = "X-API-Key"
 _BEARER = HTTPBearer(
     scheme_name=BEARER,
     bearerFormat="JWT",
@@ -29,10 +30,11 @@ _BEARER = HTTPBearer(
 )
 _API_KEY = APIKeyHeader(
     scheme_name=API_KEY,
-    name="X-API-Key",
+    name=API_KEY_HEADER,
     description="An API key (`twk_…`) of a machine; it may as well be sent as a bearer token.",
     auto_error=False,
 )
+_API_KEY_HEADER: Final = API_KEY_HEADER.lower().encode()
 _ADMITTED: Final = "twinup_admitted"
 
 
@@ -49,6 +51,8 @@ class Guard:
         keys: of API keys.
         limits: of requests, per client address and per user or key.
     """
+
+    scheme = _BEARER
 
     def __init__(
         self, verifier: TokenVerifier, sessions: SessionCheck, *, keys: KeyCheck, limits: Limits
@@ -143,7 +147,7 @@ def _credentials(scope: Scope) -> list[tuple[bool, str]]:
             text = text.strip()
             if scheme.lower() == BEARER and text:
                 found.append((text.startswith(PREFIX), text))
-        elif name == b"x-api-key":
+        elif name == _API_KEY_HEADER:
             found.append((True, value.decode("latin-1").strip()))
     return found
 
