@@ -4,12 +4,19 @@ import os
 import time
 from collections.abc import Callable
 
+from sensor_gateway.cache import Cache
+from sensor_gateway.device_routes import fleet_routes
 from sensor_gateway.devices import Devices
+from sensor_gateway.joined_reads import JoinedReads
 from sensor_gateway.latest import Latest
+from sensor_gateway.latest_routes import latest_routes
+from sensor_gateway.newest import NewestReadings
 from sensor_gateway.parts import Parts
+from sensor_gateway.quick_latest import QuickLatest
 from sensor_gateway.readings import Readings
-from sensor_gateway.routes import TAGS, device_routes, service_routes
+from sensor_gateway.routes import TAGS, history_routes, service_routes
 from sensor_gateway.settings import GatewaySettings
+from sensor_gateway.standings import Standings
 from sensor_shared.adapters import redis
 from sensor_shared.adapters.database import Database
 from sensor_shared.adapters.jwks import RemoteKeys
@@ -32,6 +39,7 @@ class Gateway:
     """
 
     name = "gateway"
+    direct_prefix = "/api/"
 
     def __init__(
         self,
@@ -57,27 +65,27 @@ class Gateway:
             seconds=limits.probe_seconds,
         )
         readings = Readings(self._database)
-        latest = LatestReadings(self._redis, ttl_seconds=settings.latest.ttl_seconds, now_ms=now_ms)
-        guard = Guard(
-            TokenVerifier(self._keys, issuer=limits.issuer, audience=limits.audience),
-            SessionCheck(self._redis, self._database),
-        )
+        stored = LatestReadings(self._redis, ttl_seconds=settings.latest.ttl_seconds, now_ms=now_ms)
+        latest = Latest(stored, readings, NewestReadings(self._database))
+        ttl_ms = int(settings.latest.ttl_seconds * 1000)
+        standings = Standings(stored, self._database, ttl_ms=ttl_ms, now_ms=now_ms)
+        self._devices = Devices(self._database, standings, every=limits.fleet_seconds)
+        self.cache = Cache(self._redis, settings.cache, now_ms=now_ms)
+        tokens = TokenVerifier(self._keys, issuer=limits.issuer, audience=limits.audience)
+        guard = Guard(tokens, SessionCheck(self._redis, self._database))
         self.rest = rest_service(
             title="TWINUP gateway",
             description="Devices, their latest metrics and their history.",
             tags=TAGS,
             routers=[
-                device_routes(
-                    guard,
-                    Devices(self._database, latest),
-                    Latest(latest, readings),
-                    readings,
-                    max_span_days=limits.max_span_days,
-                ),
+                fleet_routes(guard, self._devices, latest),
+                latest_routes(guard, self._devices, latest),
+                history_routes(guard, readings, max_span_days=limits.max_span_days),
                 service_routes(self._parts),
             ],
         )
-        self._app = Exchange("gateway", self.rest, max_body_bytes=settings.server.max_body_bytes)
+        quick = QuickLatest(self.rest, tokens, JoinedReads(self._redis, stored))
+        self._app = Exchange("gateway", quick, max_body_bytes=settings.server.max_body_bytes)
 
     async def start(self) -> None:
         """Begins to fetch auth's keys and to ask the parts."""
@@ -87,6 +95,7 @@ class Gateway:
     async def stop(self) -> None:
         """Closes the clients."""
         await self._parts.stop()
+        await self._devices.stop()
         await self._keys.stop()
         await self._redis.aclose()
         await self._database.close()

@@ -4,6 +4,7 @@ from typing import Annotated
 
 from pydantic import Field
 
+from sensor_gateway.cache import CacheSettings
 from sensor_shared.adapters.clickhouse import ClickHouseSettings
 from sensor_shared.adapters.jwks import JwksSettings
 from sensor_shared.adapters.latest import LatestSettings
@@ -18,7 +19,8 @@ class ListenSettings(ServerSettings):
     """Section SERVER; nothing is sent to the gateway but questions."""
 
     port: Annotated[int, Field(ge=0, le=65_535)] = 8081
-    max_body_bytes: Positive = 16 * 1024
+    max_body_bytes: Positive = 160 * 1024
+    """A thousand ids of devices of the longest kind."""
 
 
 class ReadSettings(Section):
@@ -32,6 +34,8 @@ class ReadSettings(Section):
     """Rows that one query may read."""
     max_span_days: Positive = 31
     """Between `from` and `to` of a history."""
+    fleet_seconds: Annotated[float, Field(gt=0)] = 5.0
+    """Age at which the list of devices in memory is loaded anew by the next who asks for it."""
     probe_seconds: Annotated[float, Field(gt=0)] = 2.0
     """Between two looks at Redis and ClickHouse, for health."""
 
@@ -40,6 +44,7 @@ class GatewaySettings(Settings):
     """All of it."""
 
     gateway: ReadSettings = ReadSettings()
+    cache: CacheSettings = CacheSettings()
     jwks: JwksSettings = JwksSettings()
     server: ListenSettings = ListenSettings()
     clickhouse: ClickHouseSettings = ClickHouseSettings()

@@ -2,11 +2,9 @@
 
 import re
 import time
-from collections.abc import MutableMapping
 from typing import Any, Final
 
 import structlog
-from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 
 from sensor_shared.contracts.events import new_id
@@ -25,6 +23,11 @@ SECURITY_HEADERS: Final = {
     "x-frame-options": "DENY",
 }
 """Set on each response that has not set them itself; answers are not kept by caches either."""
+_DEFAULTS: Final = tuple(
+    (name.encode(), value.encode())
+    for name, value in {"cache-control": "no-store", **SECURITY_HEADERS}.items()
+)
+_REQUEST_ID_NAME: Final = b"x-request-id"
 
 
 class Exchange:
@@ -45,6 +48,7 @@ class Exchange:
         self._app = app
         self._max_body_bytes = max_body_bytes
         self._log = logger(function=function)
+        self._counters: dict[tuple[str, int], tuple[Any, Any]] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers one request."""
@@ -68,28 +72,49 @@ class Exchange:
                 await respond_problem(sending, 500, "the service failed; its log says why")
         finally:
             route = getattr(scope.get("route"), "path", "other")
-            metrics.REQUESTS.labels(self._function, route, str(status)).inc()
-            metrics.REQUEST_DURATION.labels(self._function, route).observe(
-                (time.perf_counter() - started) * 1000
-            )
+            counted, took = self._metrics(route, status)
+            counted.inc()
+            took.observe((time.perf_counter() - started) * 1000)
             structlog.contextvars.unbind_contextvars("request_id")
+
+    def _metrics(self, route: str, status: int) -> tuple[Any, Any]:
+        """Returns counter and histogram; to look them up by their labels takes as long as to count.
+
+        There are as many as routes and statuses: nothing that a caller invents is a route.
+        """
+        found = self._counters.get((route, status))
+        if found is None:
+            found = self._counters[route, status] = (
+                metrics.REQUESTS.labels(self._function, route, str(status)),
+                metrics.REQUEST_DURATION.labels(self._function, route),
+            )
+        return found
+
+
+def _header(scope: Scope, wanted: bytes) -> str:
+    """Returns the first header of that name; "" when there is none."""
+    for name, value in scope["headers"]:
+        if name == wanted:
+            return str(value, "latin-1")
+    return ""
 
 
 def _request_id(scope: Scope) -> str:
-    given = Headers(scope=scope).get("x-request-id", "")
+    given = _header(scope, _REQUEST_ID_NAME)
     return given if _REQUEST_ID.fullmatch(given) else new_id()
 
 
-def _set_headers(message: MutableMapping[str, Any], request_id: str) -> None:
-    headers = MutableHeaders(scope=message)
-    headers["x-request-id"] = request_id
-    headers.setdefault("cache-control", "no-store")
-    for name, value in SECURITY_HEADERS.items():
-        headers.setdefault(name, value)
+def _set_headers(message: Message, request_id: str) -> None:
+    given = message.get("headers", ())
+    names = {name for name, _ in given}
+    headers = [pair for pair in given if pair[0] != _REQUEST_ID_NAME]
+    headers.append((_REQUEST_ID_NAME, request_id.encode()))
+    headers += [pair for pair in _DEFAULTS if pair[0] not in names]
+    message["headers"] = headers
 
 
 def _limited(scope: Scope, receive: Receive, limit: int) -> Receive:
-    declared = Headers(scope=scope).get("content-length", "0")
+    declared = _header(scope, b"content-length") or "0"
     too_large = declared.isdigit() and int(declared) > limit
     size = 0
 
