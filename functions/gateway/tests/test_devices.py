@@ -33,7 +33,7 @@ async def add_kinds(sql: Any) -> None:
     await sql.insert("devices", rows, column_names=columns)
 
 
-async def see(redis: Redis, *, status: str = "active", **seen: int) -> None:
+async def see(redis: Redis, seen: dict[str, int], status: str = "active") -> None:
     """Puts a latest reading of each device into Redis, by its milliseconds after BASE_MS."""
     rows = [
         {
@@ -142,8 +142,8 @@ async def test_filters_are_each_one_of_and_all_of_them_together(
     http: httpx.AsyncClient, sql: Any, redis: Redis
 ) -> None:
     await add_kinds(sql)
-    await see(redis, status="error", weather_station_01=0, weather_station_02=0)
-    await see(redis, pressure_sensor_03=0)
+    await see(redis, {"weather_station_01": 0, "weather_station_02": 0}, "error")
+    await see(redis, {"pressure_sensor_03": 0})
     weather = [f"weather_station_{n:02}" for n in range(10)]
     assert await listed(http, type="weather_station") == weather
     assert len(await listed(http, type=["weather_station", "pressure_sensor"])) == 20
@@ -208,9 +208,9 @@ async def test_500_who_want_the_list_at_once_cause_one_query(
     asked: list[str] = []
     text = gateway._database.text
 
-    async def counted(statement: str, **parameters: Any) -> bytes:
-        asked.append(statement)
-        return await text(statement, **parameters)
+    async def counted(sql: str, **parameters: Any) -> bytes:
+        asked.append(sql)
+        return await text(sql, **parameters)
 
     gateway._database.text = counted  # type: ignore[method-assign]
     answers = await asyncio.gather(
@@ -224,7 +224,7 @@ async def test_one_device_is_what_the_list_says_of_it(
     http: httpx.AsyncClient, sql: Any, redis: Redis
 ) -> None:
     await add_devices(sql, *IDS[:3])
-    await see(redis, status="maintenance", **{IDS[1]: 5_000})
+    await see(redis, {IDS[1]: 5_000}, "maintenance")
     item = (await http.get(DEVICES)).json()["items"][1]
     one = await http.get(f"{DEVICES}/{IDS[1]}")
     assert one.json() == item
@@ -253,7 +253,7 @@ async def test_what_the_caller_has_already_is_not_sent_again(
         again = await http.get(path, headers={"If-None-Match": tag})
         assert (again.status_code, again.content) == (304, b""), tag
         assert again.headers["etag"] == first.headers["etag"]
-    await see(redis, **{IDS[0]: 5_000})
+    await see(redis, {IDS[0]: 5_000})
     changed = await http.get(path, headers={"If-None-Match": first.headers["etag"]})
     assert changed.status_code == 200
 

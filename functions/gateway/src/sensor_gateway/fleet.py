@@ -127,7 +127,7 @@ class _Words:
         self._codes: npt.NDArray[np.int32] = coded.indices.to_numpy()
 
     def word(self, position: int) -> str:
-        return self._words[self._codes[position]]
+        return self._words[int(self._codes[position])]
 
     def among(self, words: frozenset[str]) -> npt.NDArray[np.bool_]:
         wanted = np.array([word in words for word in self._words], dtype=np.bool_)

@@ -1,5 +1,6 @@
 """Parameters and headers that several operations have in common."""
 
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 from fastapi import Header, Path, Query
@@ -99,7 +100,7 @@ NOT_MODIFIED: dict[int | str, dict[str, Any]] = {
 def filters(
     types: list[DeviceType] | None,
     regions: list[str] | None,
-    statuses: list[str] | None,
+    statuses: Sequence[str] | None,
     search: str | None,
 ) -> Filters:
     """Returns the filters that a request asks for."""

@@ -127,7 +127,7 @@ class Standings:
         for device_id, standing in (await self._by_clickhouse(_ALL, self._ttl_ms)).items():
             at = fleet.find(device_id)
             if at is not None:
-                codes[at], seen[at] = _CODES[standing.status], standing.seen_ms
+                codes[at], seen[at] = _CODES[standing.status], standing.seen_ms or 0
         return Roll(fleet, codes, seen, by_redis=False)
 
     async def _by_clickhouse(
