@@ -167,7 +167,11 @@ async def test_requests_are_counted_by_route_not_by_path(http: httpx.AsyncClient
 async def test_the_document_is_complete_and_made_once(http: httpx.AsyncClient) -> None:
     document: dict[str, Any] = (await http.get("/openapi.json")).json()
     assert gaps(document) == []
-    assert (await http.get("/openapi.json")).json() == document
+    again = await http.get("/openapi.json")
+    assert again.json() == document
+    assert again.headers["cache-control"] == "public, max-age=60"
+    tag = {"If-None-Match": again.headers["etag"]}
+    assert (await http.get("/openapi.json", headers=tag)).status_code == 304
     assert set(document["paths"]["/letters"]["post"]["responses"]) == {
         "200", "400", "413", "422", "500",
     }  # fmt: skip

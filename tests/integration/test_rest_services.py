@@ -155,8 +155,9 @@ def test_whatever_is_asked_the_answer_is_one_that_the_document_tells(
         @given(operation.as_strategy(generation_mode=mode))
         def call(case: Any) -> None:
             ends_session = case.operation.path == "/auth/logout"
-            # No schema can say that `from` comes before `to`, and not too long before it.
-            related = case.operation.path.endswith("/history")
+            # No schema can say that `from` comes before `to`, and not too long before it, what a
+            # cursor is made of, and that it excludes `page`.
+            related = case.operation.path.endswith(("/history", "/devices", "/latest"))
             case.call_and_validate(
                 headers=services.headers() if ends_session else session,
                 excluded_checks=[positive_data_acceptance] if related else [],

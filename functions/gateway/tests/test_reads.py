@@ -182,12 +182,17 @@ async def test_a_history_that_cannot_be_is_422(http: httpx.AsyncClient) -> None:
         assert answer.headers["content-type"] == "application/problem+json"
 
 
+async def test_health_is_at_the_originals_path_too(anonymous: httpx.AsyncClient) -> None:
+    short, long = await anonymous.get("/health"), await anonymous.get("/api/v1/health")
+    assert (short.status_code, short.json()) == (long.status_code, long.json())
+
+
 async def test_what_is_no_device_id_reaches_no_store(http: httpx.AsyncClient, lines: Lines) -> None:
     await lines.clickhouse.cut()
     strange = ("a'b", "x' OR '1'='1", "%00", "a" * 129, "a%0Ab", "ä", "{x:String}", "a%0A")
     for device in strange:
-        for what in ("metrics", "history"):
-            answer = await http.get(f"/api/v1/devices/{device}/{what}")
+        for what in ("/metrics", "/history", "/analytics", ""):
+            answer = await http.get(f"/api/v1/devices/{device}{what}")
             assert answer.status_code == 422, device
             assert answer.json()["errors"][0]["location"] == "path.device_id"
 

@@ -7,7 +7,7 @@ from rich.table import Table
 from rich.text import Text
 
 from load.bench.api.latest_value import MARK_PER_CORE
-from load.bench.flow.report import Mark
+from load.bench.mark import Mark
 
 MARKS: Final = (
     Mark(

@@ -5,7 +5,6 @@ from collections.abc import Iterator, Sequence
 from sensor_analytics.domain.delta import Changes
 from sensor_analytics.domain.observations import Integers
 from sensor_analytics.messages import (
-    UNITS,
     Delta,
     Direction,
     MetricDelta,
@@ -14,7 +13,7 @@ from sensor_analytics.messages import (
     Window,
     moment,
 )
-from sensor_shared.contracts.readings import METRICS
+from sensor_shared.contracts.readings import METRICS, UNITS
 from sensor_shared.contracts.windows.layout import SCALE
 from sensor_shared.contracts.windows.trend import Directions, Trends
 

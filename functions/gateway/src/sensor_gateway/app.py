@@ -4,9 +4,11 @@ import os
 import time
 from collections.abc import Callable
 
+from sensor_gateway.analytics import Analytics
 from sensor_gateway.cache import Cache
 from sensor_gateway.device_routes import fleet_routes
 from sensor_gateway.devices import Devices
+from sensor_gateway.insight_routes import insight_routes
 from sensor_gateway.joined_reads import JoinedReads
 from sensor_gateway.latest import Latest
 from sensor_gateway.latest_routes import latest_routes
@@ -17,6 +19,8 @@ from sensor_gateway.readings import Readings
 from sensor_gateway.routes import TAGS, history_routes, service_routes
 from sensor_gateway.settings import GatewaySettings
 from sensor_gateway.standings import Standings
+from sensor_gateway.stats import Stats
+from sensor_gateway.windows import Windows
 from sensor_shared.adapters import redis
 from sensor_shared.adapters.database import Database
 from sensor_shared.adapters.jwks import RemoteKeys
@@ -71,6 +75,21 @@ class Gateway:
         standings = Standings(stored, self._database, ttl_ms=ttl_ms, now_ms=now_ms)
         self._devices = Devices(self._database, standings, every=limits.fleet_seconds)
         self.cache = Cache(self._redis, settings.cache, now_ms=now_ms)
+        analytics = Analytics(
+            self._redis,
+            Windows(self._database, threshold=settings.analytics.delta_threshold),
+            self.cache,
+            settings.analytics,
+            ttl_seconds=limits.analytics_seconds,
+            now_ms=now_ms,
+        )
+        stats = Stats(
+            self._database,
+            self._devices,
+            self.cache,
+            ttl_seconds=limits.stats_seconds,
+            now_ms=now_ms,
+        )
         tokens = TokenVerifier(self._keys, issuer=limits.issuer, audience=limits.audience)
         guard = Guard(tokens, SessionCheck(self._redis, self._database))
         self.rest = rest_service(
@@ -80,6 +99,7 @@ class Gateway:
             routers=[
                 fleet_routes(guard, self._devices, latest),
                 latest_routes(guard, self._devices, latest),
+                insight_routes(guard, self._devices, analytics, stats),
                 history_routes(guard, readings, max_span_days=limits.max_span_days),
                 service_routes(self._parts),
             ],

@@ -9,15 +9,12 @@ from starlette.exceptions import HTTPException
 
 from sensor_gateway.cursors import CursorError
 from sensor_gateway.devices import Device, Devices, Found
-from sensor_gateway.latest import Latest
-from sensor_gateway.models import DevicePage, LatestMetrics
-from sensor_gateway.parameters import (
+from sensor_gateway.fleet_parameters import (
     AGE_HEADER,
     ETAG_HEADERS,
     NOT_MODIFIED,
     SOURCE_HEADER,
     Cursor,
-    DeviceId,
     IfNoneMatch,
     Regions,
     Search,
@@ -25,6 +22,9 @@ from sensor_gateway.parameters import (
     Types,
     filters,
 )
+from sensor_gateway.latest import Latest
+from sensor_gateway.models import DevicePage, LatestMetrics
+from sensor_gateway.parameters import DeviceId
 from sensor_shared.contracts.access import Action
 from sensor_shared.runtime.http import etags
 from sensor_shared.runtime.http.guard import Guard

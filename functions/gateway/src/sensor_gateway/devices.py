@@ -147,6 +147,16 @@ class Devices:
         [standing], by_redis = await self._standings.of([device_id])
         return _item(facts, standing), _source(stale=taken.stale, by_redis=by_redis)
 
+    async def knows(self, device_id: str) -> bool:
+        """Tells whether there is such a device.
+
+        Raises:
+            DatabaseAwayError: when ClickHouse is away and the device is not in memory.
+        """
+        if (await self.fleet.get()).value.find(device_id) is not None:
+            return True
+        return bool(await self._database.rows(_ONE, device=device_id))
+
     async def ids(
         self, filters: Filters, size: int, cursor: str | None
     ) -> tuple[list[str], str | None]:

@@ -10,9 +10,9 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-Positions = npt.NDArray[np.int64]
+Positions = npt.NDArray[np.int32]
 
-_REMEMBERED: Final = 64
+_REMEMBERED: Final = 16
 """Filters whose result is kept: somebody who turns pages asks with the same one."""
 
 
@@ -61,9 +61,9 @@ class Fleet:
         self._text = table.column("device_id").combine_chunks()
         self._types = _Words(table.column("device_type"))
         self._regions = _Words(table.column("region"))
-        self._places = [table.column(name).to_pylist() for name in ("latitude", "longitude")]
+        self._places = [table.column(name).combine_chunks() for name in ("latitude", "longitude")]
         self._found: OrderedDict[str, Positions] = OrderedDict()
-        self._all = np.arange(len(self.ids))
+        self._all = np.arange(len(self.ids), dtype=np.int32)
 
     def __len__(self) -> int:
         """Number of devices."""
@@ -80,7 +80,7 @@ class Fleet:
 
     def facts(self, position: int) -> Facts:
         """Returns what is known of the device at a position."""
-        latitude, longitude = (column[position] for column in self._places)
+        latitude, longitude = (column[position].as_py() for column in self._places)
         return Facts(
             self.ids[position],
             self._types.word(position),
@@ -96,7 +96,7 @@ class Fleet:
         key = filters.key()
         found = self._found.get(key)
         if found is None:
-            found = self._found[key] = np.flatnonzero(self._fits(filters))
+            found = self._found[key] = np.flatnonzero(self._fits(filters)).astype(np.int32)
             if len(self._found) > _REMEMBERED:
                 self._found.popitem(last=False)
         self._found.move_to_end(key)

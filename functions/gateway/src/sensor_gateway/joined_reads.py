@@ -4,7 +4,6 @@ import asyncio
 from typing import Final, NamedTuple
 
 from redis.asyncio import Redis
-from redis.exceptions import RedisError
 
 from sensor_shared.adapters.latest import LatestReadings
 from sensor_shared.adapters.sessions import session_key
@@ -77,12 +76,12 @@ class JoinedReads:
     async def _fly(self, asked: list[_Asked]) -> None:
         try:
             stands, records = await self._read(asked)
-        except (RedisError, OSError) as error:
+        except Exception as error:  # noqa: BLE001  (each of those who wait has to be told)
             for one in asked:
                 if not one.answer.done():
                     one.answer.set_exception(error)
             return
-        except BaseException:
+        except asyncio.CancelledError:
             for one in asked:
                 one.answer.cancel()
             raise

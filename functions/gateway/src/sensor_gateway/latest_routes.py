@@ -9,11 +9,8 @@ from starlette.exceptions import HTTPException
 
 from sensor_gateway.cursors import CursorError
 from sensor_gateway.devices import Devices
-from sensor_gateway.latest import Latest, Many
-from sensor_gateway.models import LatestOfMany
-from sensor_gateway.parameters import (
+from sensor_gateway.fleet_parameters import (
     ETAG_HEADERS,
-    ID_PATTERN,
     NOT_MODIFIED,
     SOURCE_HEADER,
     Cursor,
@@ -24,6 +21,9 @@ from sensor_gateway.parameters import (
     Types,
     filters,
 )
+from sensor_gateway.latest import Latest, Many
+from sensor_gateway.models import LatestOfMany
+from sensor_gateway.parameters import DEVICE_ID_PATTERN
 from sensor_shared.contracts.access import Action
 from sensor_shared.runtime.http import etags
 from sensor_shared.runtime.http.guard import Guard
@@ -32,7 +32,7 @@ MOST = 1_000
 """Devices of one answer."""
 _MOST_IN_A_QUERY = 50
 
-Id = Annotated[str, Field(pattern=ID_PATTERN, examples=["weather_station_001534"])]
+Id = Annotated[str, Field(pattern=DEVICE_ID_PATTERN, examples=["weather_station_001534"])]
 
 
 class Wanted(BaseModel):

@@ -27,6 +27,7 @@ _HEADERS: Final = (
     (b"x-data-source", b"redis"),
     (b"cache-control", etags.REVALIDATED.encode()),
 )
+_API_KEY: Final = b"x-api-key"
 _NEVER_TWICE: Final = frozenset({b"authorization", b"if-none-match"})
 
 
@@ -97,6 +98,8 @@ class QuickLatest:
             return None
         found: dict[bytes, bytes] = {}
         for name, value in scope["headers"]:
+            if name == _API_KEY:
+                return None
             if name in _NEVER_TWICE:
                 if name in found:
                     return None

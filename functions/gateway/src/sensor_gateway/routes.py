@@ -6,13 +6,13 @@ from datetime import UTC, datetime
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query, Response, Security
-from pydantic import BeforeValidator, WithJsonSchema
 from starlette.exceptions import HTTPException
 
-from sensor_gateway.domain import LAST_MS, Span, SpanError, moment, span
+from sensor_gateway.domain import Span, SpanError, span
+from sensor_gateway.fleet_parameters import SOURCE_HEADER
 from sensor_gateway.models import Health, History
 from sensor_gateway.models import Parts as PartStates
-from sensor_gateway.parameters import SOURCE_HEADER, DeviceId
+from sensor_gateway.parameters import DeviceId, Moment
 from sensor_gateway.parts import Parts
 from sensor_gateway.readings import Order, Readings
 from sensor_shared.contracts.access import Action
@@ -24,18 +24,6 @@ from sensor_shared.runtime.http.problems import responses
 TAGS = [
     {"name": "devices", "description": "The fleet and what it measures."},
     {"name": "service", "description": "Health."},
-]
-Moment = Annotated[
-    int,
-    BeforeValidator(moment),
-    WithJsonSchema(
-        {
-            "anyOf": [
-                {"type": "string", "format": "date-time"},
-                {"type": "integer", "minimum": 0, "maximum": LAST_MS},
-            ]
-        }
-    ),
 ]
 
 

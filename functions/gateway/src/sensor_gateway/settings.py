@@ -9,6 +9,7 @@ from sensor_shared.adapters.clickhouse import ClickHouseSettings
 from sensor_shared.adapters.jwks import JwksSettings
 from sensor_shared.adapters.latest import LatestSettings
 from sensor_shared.adapters.redis import RedisSettings
+from sensor_shared.adapters.windows import WindowSettings
 from sensor_shared.runtime.settings import Section, ServerSettings, Settings
 from sensor_shared.telemetry.logs import LoggerSettings
 
@@ -36,6 +37,10 @@ class ReadSettings(Section):
     """Between `from` and `to` of a history."""
     fleet_seconds: Annotated[float, Field(gt=0)] = 5.0
     """Age at which the list of devices in memory is loaded anew by the next who asks for it."""
+    analytics_seconds: Annotated[float, Field(gt=0)] = 5.0
+    """Age at which the windows of a device are asked for anew."""
+    stats_seconds: Annotated[float, Field(gt=0)] = 10.0
+    """Age at which the statistics are counted anew."""
     probe_seconds: Annotated[float, Field(gt=0)] = 2.0
     """Between two looks at Redis and ClickHouse, for health."""
 
@@ -50,4 +55,5 @@ class GatewaySettings(Settings):
     clickhouse: ClickHouseSettings = ClickHouseSettings()
     redis: RedisSettings = RedisSettings()
     latest: LatestSettings = LatestSettings()
+    analytics: WindowSettings = WindowSettings()
     logger: LoggerSettings = LoggerSettings()
