@@ -52,16 +52,16 @@ class Seen(msgspec.Struct, frozen=True):
         failed: answered otherwise.
         seconds: that the window took.
         p50_ms, p99_ms, max_ms: from the moment at which a request was due, so that one which
-            had to wait for a connection counts with its wait.
+            had to wait for a connection counts with its wait; None without any.
         client_cores: what this process took.
     """
 
     requests: int
     failed: int
     seconds: float
-    p50_ms: float
-    p99_ms: float
-    max_ms: float
+    p50_ms: float | None
+    p99_ms: float | None
+    max_ms: float | None
     client_cores: float
 
 
@@ -138,14 +138,15 @@ class _Run:
         cpu = time.process_time() - cpu
         for connection in connections:
             connection.transport.abort()
-        times = np.array(self._times or [float("nan")]) * 1000
+        times = np.array(self._times) * 1000
+        known = len(times) > 0
         return Seen(
-            requests=len(self._times),
+            requests=len(times),
             failed=self._failed,
             seconds=plan.seconds,
-            p50_ms=round(float(np.quantile(times, 0.5)), 3),
-            p99_ms=round(float(np.quantile(times, 0.99)), 3),
-            max_ms=round(float(times.max()), 3),
+            p50_ms=round(float(np.quantile(times, 0.5)), 3) if known else None,
+            p99_ms=round(float(np.quantile(times, 0.99)), 3) if known else None,
+            max_ms=round(float(times.max()), 3) if known else None,
             client_cores=round(cpu / plan.seconds, 3),
         )
 
