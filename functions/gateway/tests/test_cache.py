@@ -130,6 +130,18 @@ async def test_while_clickhouse_is_away_the_old_answer_is_given_and_says_so(
         await one.get("k", question, ttl_seconds=TTL)
 
 
+async def test_what_there_is_much_of_is_kept_for_less_time(
+    cache: Make, clock: Clock, redis: Redis
+) -> None:
+    one, question = cache(), Question(b"old")
+    await one.get("k", question, ttl_seconds=TTL, stale_seconds=20)
+    assert 25_000 < await redis.pttl("gateway:cache:1:k") <= 30_000
+    question.error = DatabaseAwayError("away")
+    clock.ms += 21_000
+    with pytest.raises(DatabaseAwayError):
+        await one.get("k", question, ttl_seconds=TTL, stale_seconds=20)
+
+
 async def test_without_redis_and_clickhouse_what_was_held_is_still_given(
     cache: Make, clock: Clock, lines: Lines
 ) -> None:

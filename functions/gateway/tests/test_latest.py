@@ -237,13 +237,18 @@ async def test_a_read_that_fails_fails_for_all_of_its_round_trip_and_the_next_wo
     lines: Lines, redis: Redis
 ) -> None:
     client = redis_adapter.connect(RedisSettings.model_validate(lines.sections["redis"]))
-    reads = JoinedReads(client, LatestReadings(client, now_ms=lambda: BASE_MS))
+    now = 100.0
+    latest = LatestReadings(client, now_ms=lambda: BASE_MS)
+    reads = JoinedReads(client, latest, clock=lambda: now)
     await lines.redis.cut()
     failed = await asyncio.gather(
         *(reads.ask("s", f"d{n}") for n in range(600)), return_exceptions=True
     )
     assert all(isinstance(one, OSError | RedisError) for one in failed)
     await lines.redis.mend()
+    with pytest.raises(OSError, match="just now"):
+        await reads.ask("s", "d0")
+    now += 1
     assert (await reads.ask("s", "d0")).record is None
     await client.aclose()
 

@@ -21,6 +21,8 @@ from sensor_shared.contracts.windows.layout import MINUTE_MS
 from sensor_shared.contracts.windows.trend import Directions, Trends, directions, trends
 
 _DIRECTIONS: Final = ("stable", "rising", "falling")  # by 0, 1 and -1
+_STALE_SECONDS: Final = 600.0
+"""How long windows are kept for need: there are as many of them as devices."""
 _NO_DIRECTION: Final = np.zeros((1, len(METRICS)), dtype=np.int8)
 
 
@@ -137,7 +139,10 @@ class Analytics:
 
         try:
             answer = await self._cache.get(
-                f"windows:{device_id}", fill, ttl_seconds=self._ttl_seconds
+                f"windows:{device_id}",
+                fill,
+                ttl_seconds=self._ttl_seconds,
+                stale_seconds=_STALE_SECONDS,
             )
         except DatabaseAwayError:
             return None

@@ -96,13 +96,17 @@ class Cache:
         self._held: OrderedDict[str, _Entry] = OrderedDict()
         self._held_bytes = 0
 
-    async def get(self, key: str, fill: Fill, *, ttl_seconds: float) -> Answer:
+    async def get(
+        self, key: str, fill: Fill, *, ttl_seconds: float, stale_seconds: float | None = None
+    ) -> Answer:
         """Returns the answer under a key, made by `fill` when none younger is known.
 
         Args:
             key: names the question with all its parameters.
             fill: asks ClickHouse; what it raises goes to all who wait.
             ttl_seconds: age from which an answer is made anew.
+            stale_seconds: age up to which it is given in need, and kept; None: as the settings
+                say. Less than that where there are as many keys as devices.
 
         Raises:
             DatabaseAwayError: when ClickHouse is away and there is no answer, be it old.
@@ -113,7 +117,9 @@ class Cache:
             return self._answer(held, ttl_seconds)
         flight = self._flights.get(key)
         if flight is None:
-            flight = asyncio.create_task(self._fetch(key, fill, ttl_seconds), name="cache")
+            longest = self._settings.stale_seconds
+            stale = longest if stale_seconds is None else min(stale_seconds, longest)
+            flight = asyncio.create_task(self._fetch(key, fill, ttl_seconds, stale), name="cache")
             self._flights[key] = flight
             flight.add_done_callback(partial(self._landed, key))
         # One of the waiters may leave; the others still want the answer.
@@ -124,7 +130,7 @@ class Cache:
         if not flight.cancelled():
             flight.exception()  # nobody may be left to take it
 
-    async def _fetch(self, key: str, fill: Fill, ttl: float) -> Answer:
+    async def _fetch(self, key: str, fill: Fill, ttl: float, stale: float) -> Answer:
         known = await self._known(key, ttl)
         if known is not None and self._age_ms(known) < ttl * 1000:
             return self._answer(known, ttl)
@@ -136,7 +142,7 @@ class Cache:
         try:
             body = await fill()
         except DatabaseAwayError:
-            if known is None or self._age_ms(known) > self._settings.stale_seconds * 1000:
+            if known is None or self._age_ms(known) > stale * 1000:
                 raise
             self._hold(key, _Entry(known.made_ms, known.body, self._now_ms() + _RETRY_MS))
             return self._answer(known, ttl)
@@ -144,7 +150,7 @@ class Cache:
             await self._release(key, token)
         made = self._now_ms()
         entry = _Entry(made, body, made + int(ttl * 1000))
-        await self._keep(key, entry, ttl)
+        await self._keep(key, entry, ttl + stale)
         metrics.CACHE_READS.labels("clickhouse").inc()
         return Answer(body, made, 0, "clickhouse")
 
@@ -192,14 +198,13 @@ class Cache:
         except (RedisError, OSError):
             return  # it ends by itself
 
-    async def _keep(self, key: str, entry: _Entry, ttl: float) -> None:
+    async def _keep(self, key: str, entry: _Entry, seconds: float) -> None:
         if len(entry.body) > self._settings.max_entry_bytes:
             return
         self._hold(key, entry)
         record = b"%0*d%s" % (_DIGITS, entry.made_ms, entry.body)
-        longest = int((ttl + self._settings.stale_seconds) * 1000)
         try:
-            await self._redis.set(_PREFIX + key, record, px=longest)
+            await self._redis.set(_PREFIX + key, record, px=int(seconds * 1000))
         except (RedisError, OSError):
             return  # it is kept here
 

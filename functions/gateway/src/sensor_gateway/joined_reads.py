@@ -1,6 +1,8 @@
 """What requests ask of Redis at the same time, joined into one round trip."""
 
 import asyncio
+import time
+from collections.abc import Callable
 from typing import Final, NamedTuple
 
 from redis.asyncio import Redis
@@ -10,6 +12,8 @@ from sensor_shared.adapters.sessions import session_key
 
 _MOST: Final = 256
 """Devices of one round trip, so that it never keeps Redis from others for long."""
+_PAUSE_SECONDS: Final = 1.0
+"""After a failure nobody waits here for Redis' timeouts: the way without it is tried at once."""
 _FLIGHTS: Final = 2
 """Round trips under way at once; what is asked meanwhile goes with the next."""
 
@@ -33,11 +37,20 @@ class JoinedReads:
     Args:
         redis: with the sessions of auth and the latest readings.
         latest: knows where they are.
+        clock: seconds, for the pause after a failure.
     """
 
-    def __init__(self, redis: Redis, latest: LatestReadings):
+    def __init__(
+        self,
+        redis: Redis,
+        latest: LatestReadings,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ):
         self._redis = redis
         self._latest = latest
+        self._clock = clock
+        self._failed_at = float("-inf")
         self._waiting: list[_Asked] = []
         self._flights: set[asyncio.Task[None]] = set()
         self._due = False
@@ -48,6 +61,8 @@ class JoinedReads:
         Raises:
             RedisError, OSError: when Redis does not answer.
         """
+        if self._clock() - self._failed_at < _PAUSE_SECONDS:
+            raise ConnectionError("Redis did not answer just now")
         loop = asyncio.get_running_loop()
         asked = _Asked(session, device_id, loop.create_future())
         self._waiting.append(asked)
@@ -77,6 +92,7 @@ class JoinedReads:
         try:
             stands, records = await self._read(asked)
         except Exception as error:  # noqa: BLE001  (each of those who wait has to be told)
+            self._failed_at = self._clock()
             for one in asked:
                 if not one.answer.done():
                     one.answer.set_exception(error)
