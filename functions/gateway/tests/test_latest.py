@@ -11,6 +11,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from prometheus_client import REGISTRY
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
+from starlette.exceptions import HTTPException
 
 from sensor_gateway.app import Gateway
 from sensor_gateway.joined_reads import JoinedReads
@@ -19,6 +20,7 @@ from sensor_gateway.quick_latest import QuickLatest
 from sensor_shared.adapters import redis as redis_adapter
 from sensor_shared.adapters.latest import LatestReadings
 from sensor_shared.adapters.redis import RedisSettings
+from sensor_shared.contracts.access import Claims
 from sensor_shared.contracts.readings import SCHEMA
 from sensor_shared.runtime.http.exchange import Exchange
 from sensor_shared.testing.parts import Lines
@@ -188,6 +190,35 @@ async def test_a_token_that_has_expired_since_is_not_known_to_the_quick_way(
     now = quick._tokens._now
     quick._tokens._now = lambda: now() + 3_600
     assert (await ways.quick.get(METRICS, headers=good)).status_code == 401
+
+
+class Purse:
+    """Has so many tokens."""
+
+    def __init__(self, tokens: int):
+        self.tokens = tokens
+
+    async def take(self, scope: Any, claims: Claims) -> None:  # noqa: ARG002  (a port)
+        if not self.tokens:
+            raise HTTPException(429, "too many requests")
+        self.tokens -= 1
+
+
+async def test_the_toll_is_taken_for_what_the_quick_way_answers_and_who_has_none_is_handed_on(
+    gateway: Gateway, ways: Ways, handed_on: Watched, redis: Redis, caller: Caller
+) -> None:
+    await store(redis, **{DEVICE: 21.5})
+    good = {"Authorization": f"Bearer {await caller.token('user')}"}
+    await ways.plain.get(METRICS, headers=good)
+    quick: Any = gateway._app._app
+    quick._toll = purse = Purse(2)
+    await ways.quick.get("/api/v1/devices/nobody/metrics", headers=good)
+    assert (purse.tokens, handed_on.asked) == (2, 1)
+    for _ in range(2):
+        assert (await ways.quick.get(METRICS, headers=good)).status_code == 200
+    assert (purse.tokens, handed_on.asked) == (0, 1)
+    await ways.quick.get(METRICS, headers=good)
+    assert handed_on.asked == 2
 
 
 async def test_both_ways_count_the_request_under_the_same_route(

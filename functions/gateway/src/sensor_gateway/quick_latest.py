@@ -9,6 +9,7 @@ import re
 from typing import Final, NamedTuple, Protocol
 
 from redis.exceptions import RedisError
+from starlette.exceptions import HTTPException
 
 from sensor_gateway.joined_reads import JoinedReads
 from sensor_shared.adapters import latest_record
@@ -38,6 +39,17 @@ class KnownTokens(Protocol):
         """Returns what a token says that was verified before and has not expired."""
 
 
+class Toll(Protocol):
+    """Takes what a request costs from the buckets of its caller."""
+
+    async def take(self, scope: Scope, claims: Claims) -> None:
+        """Returns when it was taken.
+
+        Raises:
+            HTTPException: 429 when there is too little left.
+        """
+
+
 class _Route(NamedTuple):
     """What `Exchange` reads of a route."""
 
@@ -60,19 +72,24 @@ class QuickLatest:
         app: the REST service.
         tokens: verified before.
         reads: of sessions and latest readings.
+        toll: is taken for what is answered here, and only for that; None: requests cost nothing.
+            Whoever is refused is handed on, to be told so where that is told to everybody.
     """
 
-    def __init__(self, app: AsgiApp, tokens: KnownTokens, reads: JoinedReads):
+    def __init__(
+        self, app: AsgiApp, tokens: KnownTokens, reads: JoinedReads, toll: Toll | None = None
+    ):
         self._app = app
         self._tokens = tokens
         self._reads = reads
+        self._toll = toll
         self._counted = metrics.CACHE_READS.labels("redis")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers, or hands on."""
         asked = self._asked(scope)
         record = None if asked is None else await self._record(asked)
-        if asked is None or record is None:
+        if asked is None or record is None or not await self._paid(scope, asked.claims):
             await self._app(scope, receive, send)
             return
         scope["route"] = _ROUTE
@@ -110,6 +127,14 @@ class QuickLatest:
             return None
         tag = found.get(b"if-none-match")
         return _Asked(device_id, claims, None if tag is None else tag.decode("latin-1"))
+
+    async def _paid(self, scope: Scope, claims: Claims) -> bool:
+        try:
+            if self._toll is not None:
+                await self._toll.take(scope, claims)
+        except HTTPException:
+            return False
+        return True
 
     async def _record(self, asked: _Asked) -> bytes | None:
         """Returns the record, None when the session has ended or Redis has none."""
