@@ -168,7 +168,7 @@ test-bench: setup ## Measure what the stages of one event cost, with ratios to a
 	@$(PY) load/bench/stages.py
 
 # Only a whole run is written down.
-bench: setup ## Measure the whole flow: SECONDS=60 of steady, HOLD=30 of max, ONLY="steady max"
+bench: setup ## Measure the whole flow and the API: SECONDS=60 of steady, HOLD=30 of max, ONLY="steady max api"
 	@$(PY) -m load.bench.flow --seconds $(or $(SECONDS),60) --hold-seconds $(or $(HOLD),30) \
 	  $(if $(ONLY),--only $(ONLY),--output load/results/latest.json)
 

@@ -135,7 +135,8 @@ async def test_the_security_headers_are_on_every_answer(http: httpx.AsyncClient)
     for path in ("/things/1", "/nothing", "/broken", "/openapi.json"):
         headers = (await http.get(path)).headers
         assert {name: headers[name] for name in SECURITY_HEADERS} == SECURITY_HEADERS, path
-        assert headers["cache-control"] == "no-store"
+        kept = path == "/openapi.json"
+        assert headers["cache-control"] == ("public, max-age=60" if kept else "no-store")
         assert "server" not in headers
 
 
@@ -169,7 +170,11 @@ async def test_requests_are_counted_by_route_not_by_path(http: httpx.AsyncClient
 async def test_the_document_is_complete_and_made_once(http: httpx.AsyncClient) -> None:
     document: dict[str, Any] = (await http.get("/openapi.json")).json()
     assert gaps(document) == []
-    assert (await http.get("/openapi.json")).json() == document
+    again = await http.get("/openapi.json")
+    assert again.json() == document
+    assert again.headers["cache-control"] == "public, max-age=60"
+    tag = {"If-None-Match": again.headers["etag"]}
+    assert (await http.get("/openapi.json", headers=tag)).status_code == 304
     assert set(document["paths"]["/letters"]["post"]["responses"]) == {
         "200", "400", "408", "413", "422", "500",
     }  # fmt: skip

@@ -4,18 +4,29 @@ import os
 import time
 from collections.abc import Callable
 
+from sensor_gateway.analytics import Analytics
+from sensor_gateway.cache import Cache
+from sensor_gateway.device_routes import fleet_routes
 from sensor_gateway.devices import Devices
+from sensor_gateway.insight_routes import insight_routes
+from sensor_gateway.joined_reads import JoinedReads
 from sensor_gateway.latest import Latest
+from sensor_gateway.latest_routes import latest_routes
 from sensor_gateway.live import routes as live
 from sensor_gateway.live.feed import ReadingFeed
 from sensor_gateway.live.guard import TicketGuard
 from sensor_gateway.live.records import LatestRecords
 from sensor_gateway.live.streams import Streams
 from sensor_gateway.live.tickets import Tickets
+from sensor_gateway.newest import NewestReadings
 from sensor_gateway.parts import Parts
+from sensor_gateway.quick_latest import QuickLatest
 from sensor_gateway.readings import Readings
-from sensor_gateway.routes import TAGS, device_routes, service_routes
+from sensor_gateway.routes import TAGS, history_routes, service_routes
 from sensor_gateway.settings import GatewaySettings
+from sensor_gateway.standings import Standings
+from sensor_gateway.stats import Stats
+from sensor_gateway.windows import Windows
 from sensor_shared.adapters import redis
 from sensor_shared.adapters.api_keys import KeyCheck
 from sensor_shared.adapters.database import Database
@@ -41,6 +52,7 @@ class Gateway:
     """
 
     name = "gateway"
+    direct_prefix = "/api/"
 
     def __init__(
         self,
@@ -66,11 +78,11 @@ class Gateway:
             seconds=limits.probe_seconds,
         )
         readings = Readings(self._database)
-        latest = LatestReadings(self._redis, ttl_seconds=settings.latest.ttl_seconds, now_ms=now_ms)
         sessions = SessionCheck(self._redis, self._database)
+        tokens = TokenVerifier(self._keys, issuer=limits.issuer, audience=limits.audience)
         rates = Limits(self._redis, settings.limits)
         guard = Guard(
-            TokenVerifier(self._keys, issuer=limits.issuer, audience=limits.audience),
+            tokens,
             sessions,
             keys=KeyCheck(self._redis, self._database),
             limits=rates,
@@ -82,25 +94,44 @@ class Gateway:
         )
         self._streams = Streams(self._feed, sessions, settings.live)
         tickets = Tickets(self._redis)
+        stored = LatestReadings(self._redis, ttl_seconds=settings.latest.ttl_seconds, now_ms=now_ms)
+        latest = Latest(stored, readings, NewestReadings(self._database))
+        ttl_ms = int(settings.latest.ttl_seconds * 1000)
+        standings = Standings(stored, self._database, ttl_ms=ttl_ms, now_ms=now_ms)
+        self._devices = Devices(self._database, standings, every=limits.fleet_seconds)
+        self.cache = Cache(self._redis, settings.cache, now_ms=now_ms)
+        analytics = Analytics(
+            self._redis,
+            Windows(self._database, threshold=settings.analytics.delta_threshold),
+            self.cache,
+            settings.analytics,
+            ttl_seconds=limits.analytics_seconds,
+            now_ms=now_ms,
+        )
+        stats = Stats(
+            self._database,
+            self._devices,
+            self.cache,
+            ttl_seconds=limits.stats_seconds,
+            now_ms=now_ms,
+        )
         self.rest = rest_service(
             title="TWINUP gateway",
             description="Devices, their latest metrics and their history.",
             tags=[*TAGS, live.TAG],
             routers=[
-                device_routes(
-                    guard,
-                    Devices(self._database, latest),
-                    Latest(latest, readings),
-                    readings,
-                    max_span_days=limits.max_span_days,
-                ),
+                fleet_routes(guard, self._devices, latest),
+                latest_routes(guard, self._devices, latest),
+                insight_routes(guard, self._devices, analytics, stats),
+                history_routes(guard, readings, max_span_days=limits.max_span_days),
                 live.live_routes(
                     dear, TicketGuard(dear, tickets, sessions, rates), tickets, self._streams
                 ),
                 service_routes(self._parts),
             ],
         )
-        self._app = Exchange("gateway", cross_origin(self.rest, settings.cors), settings.server)
+        quick = QuickLatest(self.rest, tokens, JoinedReads(self._redis, stored), toll=rates)
+        self._app = Exchange("gateway", cross_origin(quick, settings.cors), settings.server)
 
     async def start(self) -> None:
         """Begins to fetch auth's keys and to ask the parts."""
@@ -114,6 +145,7 @@ class Gateway:
         await self._streams.stop()
         await self._feed.stop()
         await self._parts.stop()
+        await self._devices.stop()
         await self._keys.stop()
         await self._redis.aclose()
         await self._database.close()

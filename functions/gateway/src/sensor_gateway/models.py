@@ -18,9 +18,10 @@ class DevicePage(BaseModel):
     """A page of the fleet, ordered by device id."""
 
     items: list[Device]
-    page: int = Field(ge=1)
+    page: int | None = Field(ge=1, description="null: the page of a cursor")
     page_size: int = Field(ge=1, le=1000)
     total: int = Field(ge=0, description="devices on all pages")
+    next: str | None = Field(description="`cursor` of the next page; null: this is the last")
 
 
 class Location(BaseModel):
@@ -41,6 +42,17 @@ class LatestMetrics(BaseModel):
     pressure: Hectopascal
     status: Status
     location: Location
+
+
+class LatestOfMany(BaseModel):
+    """The newest readings of many devices."""
+
+    items: list[LatestMetrics] = Field(description="in the order of the devices")
+    missing: list[str] = Field(description="devices that have no reading")
+    unanswered: list[str] = Field(
+        description="devices whose newest reading is in ClickHouse alone, which is away: ask later"
+    )
+    next: str | None = Field(description="`cursor` of the next page; null: this is the last")
 
 
 class HistoryItem(BaseModel):

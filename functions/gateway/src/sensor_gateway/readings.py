@@ -54,7 +54,7 @@ class Readings:
         if not rows:
             return None
         places = await self._database.rows(_PLACE, device=device_id)
-        return _document(device_id, rows[0], places[0] if places else (None, None, ""))
+        return document(device_id, rows[0], places[0] if places else (None, None, ""))
 
     async def knows(self, device_id: str) -> bool:
         """Tells whether the device has ever sent a reading.
@@ -91,7 +91,14 @@ class Readings:
         return text.splitlines()
 
 
-def _document(device_id: str, reading: tuple[Any, ...], place: tuple[Any, ...]) -> bytes:
+def document(device_id: str, reading: tuple[Any, ...], place: tuple[Any, ...]) -> bytes:
+    """Returns a reading as the JSON document that Redis' record would make.
+
+    Args:
+        device_id: whose.
+        reading: timestamp, temperature, humidity, pressure, status.
+        place: latitude, longitude, region (empty: not told).
+    """
     timestamp, *values, status = reading
     latitude, longitude, region = place
     temperature, humidity, pressure = (None if v is None else float(v) for v in values)

@@ -5,15 +5,14 @@ import time
 from datetime import UTC, datetime
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Path, Query, Response, Security
-from pydantic import BeforeValidator, WithJsonSchema
+from fastapi import APIRouter, Query, Response, Security
 from starlette.exceptions import HTTPException
 
-from sensor_gateway.devices import Devices
-from sensor_gateway.domain import LAST_MS, Span, SpanError, moment, span
-from sensor_gateway.latest import Latest
-from sensor_gateway.models import DevicePage, Health, History, LatestMetrics
+from sensor_gateway.domain import Span, SpanError, span
+from sensor_gateway.fleet_parameters import SOURCE_HEADER
+from sensor_gateway.models import Health, History
 from sensor_gateway.models import Parts as PartStates
+from sensor_gateway.parameters import DeviceId, Moment
 from sensor_gateway.parts import Parts
 from sensor_gateway.readings import Order, Readings
 from sensor_shared.contracts.access import Action
@@ -26,72 +25,12 @@ TAGS = [
     {"name": "devices", "description": "The fleet and what it measures."},
     {"name": "service", "description": "Health."},
 ]
-DeviceId = Annotated[
-    str,
-    Path(
-        pattern=r"^[A-Za-z0-9_\-.:]{1,128}$",
-        description="The device's id.",
-        examples=["weather_station_001534"],
-    ),
-]
-Moment = Annotated[
-    int,
-    BeforeValidator(moment),
-    WithJsonSchema(
-        {
-            "anyOf": [
-                {"type": "string", "format": "date-time"},
-                {"type": "integer", "minimum": 0, "maximum": LAST_MS},
-            ]
-        }
-    ),
-]
-SOURCE_HEADER = {
-    "X-Data-Source": {
-        "description": "which store answered",
-        "schema": {"type": "string", "enum": ["redis", "clickhouse", "clickhouse, redis"]},
-    }
-}
 
 
-def device_routes(
-    guard: Guard, devices: Devices, latest: Latest, readings: Readings, *, max_span_days: int
-) -> APIRouter:
-    """Returns the list of devices, the latest metrics and the history."""
+def history_routes(guard: Guard, readings: Readings, *, max_span_days: int) -> APIRouter:
+    """Returns the history."""
     router = APIRouter(prefix="/api/v1/devices", tags=["devices"])
     reading = Security(guard, scopes=[Action.READINGS_READ])
-
-    @router.get(
-        "",
-        summary="Devices",
-        dependencies=[Security(guard, scopes=[Action.DEVICES_READ])],
-        responses={200: {"headers": SOURCE_HEADER}},
-    )
-    async def list_devices(
-        response: Response,
-        page: Annotated[int, Query(ge=1, le=1_000_000, description="from 1")] = 1,
-        page_size: Annotated[int, Query(ge=1, le=1_000)] = 100,
-    ) -> DevicePage:
-        """Answers a page of the fleet, ordered by id; beyond the last page it is empty."""
-        found = await devices.page(page, page_size)
-        source = "clickhouse, redis" if found.seen_by_redis else "clickhouse"
-        response.headers["x-data-source"] = source
-        return DevicePage(items=found.devices, page=page, page_size=page_size, total=found.total)
-
-    @router.get(
-        "/{device_id}/metrics",
-        summary="Latest metrics",
-        dependencies=[reading],
-        response_model=LatestMetrics,
-        responses={200: {"headers": SOURCE_HEADER}, **responses(404)},
-    )
-    async def latest_metrics(device_id: DeviceId) -> Response:
-        """Answers the reading with the newest time of its own, as it is stored."""
-        found = await latest.read(device_id)
-        if found is None:
-            raise HTTPException(404, "no such device")
-        document, source = found
-        return _json(document, source)
 
     @router.get(
         "/{device_id}/history",
@@ -134,9 +73,8 @@ def device_routes(
 
 def service_routes(parts: Parts) -> APIRouter:
     """Returns health, which is open."""
-    router = APIRouter(prefix="/api/v1", tags=["service"])
+    router = APIRouter(tags=["service"])
 
-    @router.get("/health", summary="Health", responses={503: {"model": Health}})
     async def health(response: Response) -> Health:
         """Answers 200 while something can be served, be it degraded; else 503."""
         status: Literal["ok", "degraded", "unavailable"] = "unavailable"
@@ -155,6 +93,14 @@ def service_routes(parts: Parts) -> APIRouter:
             ),
         )
 
+    for path, shown in (("/api/v1/health", True), ("/health", False)):
+        router.add_api_route(
+            path,
+            health,
+            summary="Health",
+            responses={503: {"model": Health}},
+            include_in_schema=shown,
+        )
     return router
 
 

@@ -4,10 +4,12 @@ from typing import Annotated
 
 from pydantic import Field
 
+from sensor_gateway.cache import CacheSettings
 from sensor_shared.adapters.clickhouse import ClickHouseSettings
 from sensor_shared.adapters.jwks import JwksSettings
 from sensor_shared.adapters.latest import LatestSettings
 from sensor_shared.adapters.redis import RedisSettings
+from sensor_shared.adapters.windows import WindowSettings
 from sensor_shared.runtime.http.settings import (
     CorsSettings,
     LimitSettings,
@@ -23,6 +25,8 @@ class ListenSettings(RestServerSettings):
     """Section SERVER; nothing is sent to the gateway but questions."""
 
     port: Annotated[int, Field(ge=0, le=65_535)] = 8081
+    max_body_bytes: Positive = 160 * 1024
+    """A thousand ids of devices of the longest kind."""
 
 
 class ReadSettings(Section):
@@ -36,6 +40,12 @@ class ReadSettings(Section):
     """Rows that one query may read."""
     max_span_days: Positive = 31
     """Between `from` and `to` of a history."""
+    fleet_seconds: Annotated[float, Field(gt=0)] = 5.0
+    """Age at which the list of devices in memory is loaded anew by the next who asks for it."""
+    analytics_seconds: Annotated[float, Field(gt=0)] = 5.0
+    """Age at which the windows of a device are asked for anew."""
+    stats_seconds: Annotated[float, Field(gt=0)] = 10.0
+    """Age at which the statistics are counted anew."""
     probe_seconds: Annotated[float, Field(gt=0)] = 2.0
     """Between two looks at Redis and ClickHouse, for health."""
 
@@ -62,6 +72,7 @@ class GatewaySettings(Settings):
 
     gateway: ReadSettings = ReadSettings()
     live: LiveSettings = LiveSettings()
+    cache: CacheSettings = CacheSettings()
     jwks: JwksSettings = JwksSettings()
     server: ListenSettings = ListenSettings()
     limits: LimitSettings = LimitSettings()
@@ -69,4 +80,5 @@ class GatewaySettings(Settings):
     clickhouse: ClickHouseSettings = ClickHouseSettings()
     redis: RedisSettings = RedisSettings()
     latest: LatestSettings = LatestSettings()
+    analytics: WindowSettings = WindowSettings()
     logger: LoggerSettings = LoggerSettings()

@@ -64,6 +64,14 @@ class Leaving(Protocol):
         """Ends them now; called before the server waits for the requests under way."""
 
 
+@runtime_checkable
+class Direct(Protocol):
+    """A function that takes requests under a path past the framework's router and middlewares."""
+
+    direct_prefix: str
+    """Where the paths begin, e.g. /api/."""
+
+
 class _Passthrough:
     """What functions-framework takes for a response: the function's own ASGI application."""
 

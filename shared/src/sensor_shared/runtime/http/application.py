@@ -1,16 +1,19 @@
 """Makes a REST service: FastAPI with one form of errors and one complete OpenAPI document."""
 
+import json
 from collections.abc import Sequence
 from typing import Any
 
-from fastapi import APIRouter, FastAPI, Response
+from fastapi import APIRouter, FastAPI, Request, Response
 from fastapi.openapi.utils import get_openapi
 
-from sensor_shared.runtime.http import page, problems
+from sensor_shared.runtime.http import etags, page, problems
 from sensor_shared.runtime.http.document import completed
 from sensor_shared.telemetry import metrics
 
 _VERSION = "1.0.0"
+_DOCUMENT_CACHING = "public, max-age=60"
+"""The document changes with the service's version alone, and is the same for everybody."""
 
 
 def rest_service(
@@ -32,6 +35,7 @@ def rest_service(
         description=description,
         version=_VERSION,
         openapi_tags=[dict(tag) for tag in tags],
+        openapi_url=None,
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
@@ -50,6 +54,15 @@ def rest_service(
         return document
 
     app.openapi = openapi  # type: ignore[method-assign]
+    encoded: list[bytes] = []
+
+    async def openapi_document(request: Request) -> Response:
+        if not encoded:
+            encoded.append(json.dumps(app.openapi()).encode())
+        given = request.headers.get("if-none-match")
+        return etags.answer(encoded[0], given, {}, cache_control=_DOCUMENT_CACHING)
+
+    app.add_api_route("/openapi.json", openapi_document, methods=["GET"], include_in_schema=False)
     return app
 
 

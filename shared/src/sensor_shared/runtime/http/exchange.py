@@ -3,11 +3,10 @@
 import asyncio
 import re
 import time
-from collections.abc import MutableMapping, Sequence
+from collections.abc import Sequence
 from typing import Any, Final
 
 import structlog
-from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 
 from sensor_shared.adapters.bucket import Taken
@@ -20,6 +19,7 @@ from sensor_shared.runtime.responses import respond_problem
 from sensor_shared.telemetry import metrics
 from sensor_shared.telemetry.logs import logger
 
+_REQUEST_ID_NAME: Final = b"x-request-id"
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 SECURITY_HEADERS: Final = {
@@ -51,10 +51,12 @@ class Exchange:
         self._function = function
         self._app = app
         self._server = server
-        self._headers = dict(SECURITY_HEADERS)
+        defaults = {"cache-control": "no-store", **SECURITY_HEADERS}
         if server.hsts_seconds:
-            self._headers["strict-transport-security"] = f"max-age={server.hsts_seconds}"
+            defaults["strict-transport-security"] = f"max-age={server.hsts_seconds}"
+        self._defaults = tuple((name.encode(), value.encode()) for name, value in defaults.items())
         self._log = logger(function=function)
+        self._counters: dict[tuple[str, int], tuple[Any, Any]] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers one request."""
@@ -82,31 +84,52 @@ class Exchange:
                 await respond_problem(sending, 500, "the service failed; its log says why")
         finally:
             route = getattr(scope.get("route"), "path", "other")
-            metrics.REQUESTS.labels(self._function, route, str(status)).inc()
-            metrics.REQUEST_DURATION.labels(self._function, route).observe(
-                (time.perf_counter() - started) * 1000
-            )
+            counted, took = self._metrics(route, status)
+            counted.inc()
+            took.observe((time.perf_counter() - started) * 1000)
             structlog.contextvars.unbind_contextvars("request_id")
 
     def _set_headers(
-        self, message: MutableMapping[str, Any], request_id: str, taken: Sequence[Taken] | None
+        self, message: Message, request_id: str, taken: Sequence[Taken] | None
     ) -> None:
-        headers = MutableHeaders(scope=message)
-        headers["x-request-id"] = request_id
-        for name, value in limits.headers(taken) if taken else ():
-            headers[name] = value
-        headers.setdefault("cache-control", "no-store")
-        for name, value in self._headers.items():
-            headers.setdefault(name, value)
+        given = message.get("headers", ())
+        names = {name for name, _ in given}
+        headers = [pair for pair in given if pair[0] != _REQUEST_ID_NAME]
+        headers.append((_REQUEST_ID_NAME, request_id.encode()))
+        if taken:
+            headers += [(name.encode(), value.encode()) for name, value in limits.headers(taken)]
+        headers += [pair for pair in self._defaults if pair[0] not in names]
+        message["headers"] = headers
+
+    def _metrics(self, route: str, status: int) -> tuple[Any, Any]:
+        """Returns counter and histogram; to look them up by their labels takes as long as to count.
+
+        There are as many as routes and statuses: nothing that a caller invents is a route.
+        """
+        found = self._counters.get((route, status))
+        if found is None:
+            found = self._counters[route, status] = (
+                metrics.REQUESTS.labels(self._function, route, str(status)),
+                metrics.REQUEST_DURATION.labels(self._function, route),
+            )
+        return found
+
+
+def _header(scope: Scope, wanted: bytes) -> str:
+    """Returns the first header of that name; "" when there is none."""
+    for name, value in scope["headers"]:
+        if name == wanted:
+            return str(value, "latin-1")
+    return ""
 
 
 def _request_id(scope: Scope) -> str:
-    given = Headers(scope=scope).get("x-request-id", "")
+    given = _header(scope, _REQUEST_ID_NAME)
     return given if _REQUEST_ID.fullmatch(given) else new_id()
 
 
 def _limited(scope: Scope, receive: Receive, server: RestServerSettings) -> Receive:
-    declared = Headers(scope=scope).get("content-length", "0")
+    declared = _header(scope, b"content-length") or "0"
     limit = server.max_body_bytes
     too_large = declared.isdigit() and int(declared) > limit
     ends = asyncio.get_running_loop().time() + server.body_seconds

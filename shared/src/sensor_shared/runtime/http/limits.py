@@ -69,6 +69,14 @@ class Limits:
         """
         _check(scope, await settled(begun))
 
+    async def take(self, scope: Scope, claims: Claims) -> None:
+        """Takes what a plain read costs, of the client's address and of the caller.
+
+        Raises:
+            HTTPException: 429 when one of them has too little.
+        """
+        await self.settle(scope, self.begin([self.of_address(scope), self.of_caller(claims)]))
+
     def per_address(self, policy: str) -> Callable[[Request], Awaitable[None]]:
         """Returns a dependency for an operation that is open: `Depends(limits.per_address(...))`.
 
