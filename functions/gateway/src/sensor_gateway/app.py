@@ -5,9 +5,12 @@ import time
 from collections.abc import Callable
 
 from sensor_gateway.devices import Devices
+from sensor_gateway.history.queries import Histories
+from sensor_gateway.history.routes import history_routes
 from sensor_gateway.latest import Latest
 from sensor_gateway.parts import Parts
 from sensor_gateway.readings import Readings
+from sensor_gateway.rollups.coverage import Coverage
 from sensor_gateway.routes import TAGS, device_routes, service_routes
 from sensor_gateway.settings import GatewaySettings
 from sensor_shared.adapters import redis
@@ -48,7 +51,12 @@ class Gateway:
             max_execution_time=limits.query_seconds,
             max_rows_to_read=limits.query_rows,
             do_not_merge_across_partitions_select_final=1,
+            # A client that goes away takes its query with it, which a server does for queries
+            # that can change nothing; and the gateway changes nothing.
+            readonly=2,
+            cancel_http_readonly_queries_on_client_close=1,
         )
+        coverage = Coverage(self._database, seconds=limits.coverage_seconds)
         self._keys = RemoteKeys(settings.jwks)
         self._parts = Parts(
             self._redis,
@@ -71,8 +79,9 @@ class Gateway:
                     guard,
                     Devices(self._database, latest),
                     Latest(latest, readings),
-                    readings,
-                    max_span_days=limits.max_span_days,
+                ),
+                history_routes(
+                    guard, Histories(self._database, coverage), max_days=limits.max_days
                 ),
                 service_routes(self._parts),
             ],

@@ -4,6 +4,7 @@ from typing import Annotated
 
 from pydantic import Field
 
+from sensor_gateway.rollups.resolution import Resolution
 from sensor_shared.adapters.clickhouse import ClickHouseSettings
 from sensor_shared.adapters.jwks import JwksSettings
 from sensor_shared.adapters.latest import LatestSettings
@@ -31,9 +32,27 @@ class ReadSettings(Section):
     query_rows: Positive = 50_000_000
     """Rows that one query may read."""
     max_span_days: Positive = 31
-    """Between `from` and `to` of a history."""
+    """Between `from` and `to` of raw readings."""
+    max_minute_days: Positive = 366
+    """Between `from` and `to` of minutes, which are kept for a year."""
+    max_hour_days: Positive = 5 * 366
+    """Between `from` and `to` of hours, which are kept for five years."""
+    max_day_days: Positive = 100 * 366
+    """Between `from` and `to` of days."""
+    coverage_seconds: Annotated[float, Field(ge=0)] = 1.0
+    """For how long it is remembered how far the rollups are."""
     probe_seconds: Annotated[float, Field(gt=0)] = 2.0
     """Between two looks at Redis and ClickHouse, for health."""
+
+    @property
+    def max_days(self) -> dict[Resolution, int]:
+        """How long the span of each resolution may be."""
+        return {
+            Resolution.RAW: self.max_span_days,
+            Resolution.MINUTE: self.max_minute_days,
+            Resolution.HOUR: self.max_hour_days,
+            Resolution.DAY: self.max_day_days,
+        }
 
 
 class GatewaySettings(Settings):
