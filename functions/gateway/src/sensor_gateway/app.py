@@ -5,6 +5,9 @@ import time
 from collections.abc import Callable
 
 from sensor_gateway.devices import Devices
+from sensor_gateway.export.chunks import Chunks
+from sensor_gateway.export.routes import export_routes
+from sensor_gateway.export.slots import Slots
 from sensor_gateway.history.queries import Histories
 from sensor_gateway.history.routes import history_routes
 from sensor_gateway.latest import Latest
@@ -82,6 +85,13 @@ class Gateway:
                 ),
                 history_routes(
                     guard, Histories(self._database, coverage), max_days=limits.max_days
+                ),
+                export_routes(
+                    guard,
+                    Chunks(self._database),
+                    Slots(limits.exports, limits.exports_per_user),
+                    chunk_rows=limits.export_chunk_rows,
+                    seconds=limits.export_seconds,
                 ),
                 service_routes(self._parts),
             ],

@@ -41,6 +41,14 @@ class ReadSettings(Section):
     """Between `from` and `to` of days."""
     coverage_seconds: Annotated[float, Field(ge=0)] = 1.0
     """For how long it is remembered how far the rollups are."""
+    exports: Positive = 4
+    """That run at the same time in one process."""
+    exports_per_user: Positive = 2
+    """Of them, for one user."""
+    export_seconds: Positive = 3_600
+    """After that an export is cut; what came is good, and another goes on from there."""
+    export_chunk_rows: Annotated[int, Field(ge=1, le=1_000_000)] = 50_000
+    """Readings of an export that are in memory at once."""
     probe_seconds: Annotated[float, Field(gt=0)] = 2.0
     """Between two looks at Redis and ClickHouse, for health."""
 

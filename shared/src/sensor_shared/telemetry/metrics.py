@@ -208,6 +208,7 @@ REQUEST_DURATION = Histogram(
 CACHE_READS = Counter(
     "sensor_gateway_reads_total", "Reads by where they were answered.", ["source"]
 )
+EXPORTED = Counter("sensor_gateway_exported_readings_total", "Readings that exports have sent.")
 
 # --- dispatcher (Knative's stand-in on one machine)
 DISPATCH_DELIVERED = Counter(
