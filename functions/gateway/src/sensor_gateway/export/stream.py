@@ -8,6 +8,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from typing import Final
 
+from clickhouse_connect.driver.exceptions import ClickHouseError
 from fastapi.responses import StreamingResponse
 
 from sensor_gateway.export.chunks import Chunks, Selection
@@ -16,6 +17,7 @@ from sensor_gateway.export.position import Position
 from sensor_shared.adapters.database import DatabaseAwayError
 from sensor_shared.runtime.function import Receive, Scope, Send
 from sensor_shared.telemetry import metrics
+from sensor_shared.telemetry.logs import logger
 
 _TRIES: Final = 3
 _PAUSE_SECONDS: Final = 1.0
@@ -110,14 +112,12 @@ class ExportResponse(StreamingResponse):
         self._ended = ended
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Sends it.
-
-        Raises:
-            TimeoutError: when its time was over before its end.
-            DatabaseAwayError: when ClickHouse has stayed away.
-        """
+        """Sends it, or as much of it as there is time and ClickHouse for."""
         try:
             async with asyncio.timeout(self._seconds):
                 await super().__call__(scope, receive, send)
+        except (DatabaseAwayError, ClickHouseError, TimeoutError) as error:
+            # Nothing is sent any more, not even the end: the server cuts the connection.
+            logger().warning("export cut", error=str(error)[:300] or "it took too long")
         finally:
             self._ended()
