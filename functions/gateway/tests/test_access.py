@@ -34,7 +34,7 @@ def test_only_health_is_open(gateway: Gateway) -> None:
     operations = rest.operations(gateway.rest.openapi(), device_id=DEVICE)
     open_ = [(one.method, one.path) for one in operations if not one.actions]
     assert open_ == [("GET", "/api/v1/health")]
-    assert len(operations) == 4
+    assert len(operations) == 7
 
 
 @pytest.mark.parametrize("role", Role)

@@ -4,6 +4,8 @@ import os
 import time
 from collections.abc import Callable
 
+from sensor_gateway.aggregates.queries import Aggregates
+from sensor_gateway.aggregates.routes import aggregate_routes
 from sensor_gateway.devices import Devices
 from sensor_gateway.export.chunks import Chunks
 from sensor_gateway.export.routes import export_routes
@@ -13,6 +15,8 @@ from sensor_gateway.history.routes import history_routes
 from sensor_gateway.latest import Latest
 from sensor_gateway.parts import Parts
 from sensor_gateway.readings import Readings
+from sensor_gateway.rejects.queries import Rejects
+from sensor_gateway.rejects.routes import reject_routes
 from sensor_gateway.rollups.coverage import Coverage
 from sensor_gateway.routes import TAGS, device_routes, service_routes
 from sensor_gateway.settings import GatewaySettings
@@ -75,7 +79,7 @@ class Gateway:
         )
         self.rest = rest_service(
             title="TWINUP gateway",
-            description="Devices, their latest metrics and their history.",
+            description="Devices, their latest metrics and their history; exports and aggregates.",
             tags=TAGS,
             routers=[
                 device_routes(
@@ -93,6 +97,10 @@ class Gateway:
                     chunk_rows=limits.export_chunk_rows,
                     seconds=limits.export_seconds,
                 ),
+                aggregate_routes(
+                    guard, Aggregates(self._database, coverage), max_days=limits.max_days
+                ),
+                reject_routes(guard, Rejects(self._database)),
                 service_routes(self._parts),
             ],
         )

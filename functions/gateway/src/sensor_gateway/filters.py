@@ -11,16 +11,26 @@ from sensor_gateway.rollups.bindings import Bindings
 
 _Name = Annotated[str, Field(min_length=1, max_length=64)]
 Devices = Annotated[
-    list[Annotated[str, Field(pattern=DEVICE_ID_PATTERN)]] | None,
-    Query(alias="device", max_length=100, description="ids; default: all"),
+    list[Annotated[str, Field(pattern=DEVICE_ID_PATTERN)]],
+    Query(default_factory=list, alias="device", max_length=100, description="default: all"),
 ]
 Regions = Annotated[
-    list[_Name] | None,
-    Query(alias="region", max_length=100, description="of the devices; default: all"),
+    list[_Name],
+    Query(
+        default_factory=list,
+        alias="region",
+        max_length=100,
+        description="of the devices; default: all",
+    ),
 ]
 Types = Annotated[
-    list[_Name] | None,
-    Query(alias="type", max_length=100, description="of the devices; default: all"),
+    list[_Name],
+    Query(
+        default_factory=list,
+        alias="type",
+        max_length=100,
+        description="of the devices; default: all",
+    ),
 ]
 
 

@@ -27,6 +27,7 @@ class Action(StrEnum):
 
     DEVICES_READ = "devices:read"
     READINGS_READ = "readings:read"
+    REJECTS_READ = "rejects:read"
     PROFILE_READ = "profile:read"
     SESSION_END = "session:end"
     ROLES_READ = "roles:read"
@@ -38,6 +39,7 @@ PERMISSIONS: Final[Mapping[Action, frozenset[Role]]] = MappingProxyType(
     {
         Action.DEVICES_READ: _EVERYBODY,
         Action.READINGS_READ: _EVERYBODY,
+        Action.REJECTS_READ: frozenset({Role.ADMIN}),
         Action.PROFILE_READ: _EVERYBODY,
         Action.SESSION_END: _EVERYBODY,
         Action.ROLES_READ: frozenset({Role.ADMIN}),

@@ -71,15 +71,16 @@ def export_routes(
         response_class=Response,
         responses={200: _FILE, **responses(429)},
     )
-    async def export_readings(  # noqa: PLR0917  (FastAPI passes them by name)
+    async def export_readings(
+        *,
         claims: Annotated[Claims, Security(guard, scopes=[Action.READINGS_READ])],
         form_: Annotated[Name, Query(alias="format")] = "csv",
         start: Start = None,
         end: End = None,
         metric: Metrics = None,
-        device: Devices = None,
-        region: Regions = None,
-        type_: Types = None,
+        device: Devices,
+        region: Regions,
+        type_: Types,
         after: Annotated[
             str | None,
             Query(
@@ -107,7 +108,7 @@ def export_routes(
             place = None if after is None else Position.read(after)
         except (SpanError, PositionError) as error:
             raise HTTPException(422, str(error)) from error
-        selection = Selection(asked, wanted(metric), device or (), region or (), type_ or ())
+        selection = Selection(asked, wanted(metric), device, region, type_)
         slots.take(claims.subject)
         try:
             following = None if limit is None else await chunks.end_of(selection, place, limit)

@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from sensor_gateway.domain import DAY_MS, Span, SpanError, span
+from sensor_gateway.domain import Span, span
 from sensor_gateway.history.cursor import Cursor, Order
-from sensor_gateway.rollups.resolution import PERIOD_MS, Resolution, aligned, choose
+from sensor_gateway.rollups.resolution import Resolution, aligned, check, choose
 
 CHART_POINTS: Final = 1_000
 """Of an automatic resolution when nobody says how many: about as many as a screen shows."""
@@ -67,7 +67,7 @@ def question(
         if start_ms is not None or end_ms is not None or resolution is not None:
             raise QuestionError("`cursor` says the span and the resolution, so leave them out")
         given = Cursor.read(cursor)
-        _check(given.rest, given.resolution, max_days)
+        check(given.rest, given.resolution, max_days)
         return Question(
             given.rest, given.resolution, given.order, PAGE_POINTS if limit is None else limit, None
         )
@@ -76,16 +76,6 @@ def question(
         chosen = choose(asked, points, max_days)
     else:
         chosen = Resolution(resolution or Resolution.RAW)
-        _check(asked, chosen, max_days)
+        check(asked, chosen, max_days)
     limit = PAGE_POINTS if limit is None else limit
     return Question(aligned(asked, chosen), chosen, order, limit, points)
-
-
-def _check(asked: Span, resolution: Resolution, max_days: Mapping[Resolution, int]) -> None:
-    # The rest of a span of whole periods may be that much longer than what was asked at first.
-    allowed = max_days[resolution] * DAY_MS + 2 * PERIOD_MS[resolution]
-    if asked.end_ms - asked.start_ms > allowed:
-        raise SpanError(
-            f"`from` and `to` may be {max_days[resolution]} days apart with resolution "
-            f"{resolution}, no more"
-        )

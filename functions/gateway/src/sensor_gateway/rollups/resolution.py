@@ -49,6 +49,21 @@ def choose(asked: Span, points: int, max_days: Mapping[Resolution, int]) -> Reso
     return next(filling, allowed[-1])
 
 
+def check(asked: Span, resolution: Resolution, max_days: Mapping[Resolution, int]) -> None:
+    """Returns when a span is not too long for a resolution.
+
+    Raises:
+        SpanError: when it is.
+    """
+    # A span that was widened to whole periods may be that much longer than what was asked.
+    allowed = max_days[resolution] * DAY_MS + 2 * PERIOD_MS[resolution]
+    if asked.end_ms - asked.start_ms > allowed:
+        raise SpanError(
+            f"`from` and `to` may be {max_days[resolution]} days apart with resolution "
+            f"{resolution}, no more"
+        )
+
+
 def aligned(asked: Span, resolution: Resolution) -> Span:
     """Returns the span widened to whole minutes, hours or days (UTC), within 1970 to 2100."""
     period = PERIOD_MS[resolution]
