@@ -65,7 +65,9 @@ def figures(readings: list[Reading]) -> dict[str, Any]:
 
 
 async def asked(http: httpx.AsyncClient, **parameters: Any) -> list[dict[str, Any]]:
-    span = {"from": BASE_MS, "to": BASE_MS + 3 * HOUR_MS, "metric": "temperature"}
+    span: dict[str, Any] = {
+        "from": BASE_MS, "to": BASE_MS + 3 * HOUR_MS, "metric": "temperature",
+    }  # fmt: skip
     answer = await http.get(AGGREGATES, params={**span, **parameters})
     assert answer.status_code == 200, answer.text
     items: list[dict[str, Any]] = answer.json()["items"]
@@ -114,13 +116,18 @@ async def test_the_top_devices_come_first_and_the_rest_is_said_to_be_left_out(
         for device in PLACES
     }
     ranking = sorted(peaks, key=lambda device: -peaks[device])
-    parameters = {"by": "device", "top": "temperature.max", "function": "max", "limit": 2}
+    parameters: dict[str, Any] = {
+        "by": "device",
+        "top": "temperature.max",
+        "function": "max",
+        "limit": 2,
+    }
     rows = await asked(http, **parameters)
     assert [row["device"] for row in rows] == ranking[:2]
     assert [row["temperature"] for row in rows] == [
         {"max": float(peaks[device])} for device in ranking[:2]
     ]
-    span = {"from": BASE_MS, "to": BASE_MS + 3 * HOUR_MS}
+    span: dict[str, Any] = {"from": BASE_MS, "to": BASE_MS + 3 * HOUR_MS}
     answer = await http.get(AGGREGATES, params={**span, **parameters})
     assert answer.json()["truncated"] is True
 

@@ -20,7 +20,7 @@ from .conftest import BASE_MS, DEVICE, add_devices, add_reading
 
 pytestmark = pytest.mark.integration
 EXPORT: Final = "/api/v1/export"
-DAY: Final = {"from": BASE_MS, "to": BASE_MS + 86_400_000}
+DAY: Final[dict[str, Any]] = {"from": BASE_MS, "to": BASE_MS + 86_400_000}
 COLUMNS: Final = ["device_id", "timestamp", "temperature", "humidity", "pressure", "status"]
 
 
@@ -146,7 +146,7 @@ async def test_parts_joined_are_the_whole(
     http: httpx.AsyncClient, sql: Any, form: str, limit: int
 ) -> None:
     await fill(sql, devices=3, seconds=110)
-    asked = {**DAY, "format": form}
+    asked: dict[str, Any] = {**DAY, "format": form}
     url = str(httpx.URL(EXPORT, params={**asked, "limit": limit}))
     parts = []
     while url:

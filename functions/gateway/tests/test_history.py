@@ -17,7 +17,7 @@ from .conftest import BASE_MS, DEVICE, add_devices, add_reading
 
 pytestmark = pytest.mark.integration
 HISTORY: Final = f"/api/v1/devices/{DEVICE}/history"
-HOUR: Final = {"from": BASE_MS, "to": BASE_MS + 3_600_000}
+HOUR: Final[dict[str, Any]] = {"from": BASE_MS, "to": BASE_MS + 3_600_000}
 Point = tuple[float, float]
 
 
@@ -94,7 +94,12 @@ async def test_a_chart_of_minutes_tells_of_each_what_it_was(
     http: httpx.AsyncClient, sql: Any
 ) -> None:
     await fill(sql, 3_600)
-    asked = {**HOUR, "resolution": "minute", "metric": "temperature", "order": "oldest"}
+    asked: dict[str, Any] = {
+        **HOUR,
+        "resolution": "minute",
+        "metric": "temperature",
+        "order": "oldest",
+    }
     page = (await http.get(HISTORY, params=asked)).json()
     minutes = {item["timestamp"]: item["temperature"] for item in page["items"]}
     assert (len(minutes), page["items"][0]["readings"]) == (60, 60)
@@ -156,7 +161,7 @@ async def test_minutes_come_whole_although_the_span_cuts_through_them(
     http: httpx.AsyncClient, sql: Any
 ) -> None:
     await fill(sql, 180)
-    span = {"from": BASE_MS + 90_000, "to": BASE_MS + 130_000}
+    span: dict[str, Any] = {"from": BASE_MS + 90_000, "to": BASE_MS + 130_000}
     answer = (await http.get(HISTORY, params={**span, "resolution": "minute"})).json()
     assert (answer["from"], answer["to"]) == (
         "2026-09-21T00:01:00.000Z",
@@ -229,7 +234,7 @@ async def slow_down(sql: Any) -> None:
     )
 
 
-MOMENT: Final = {"from": 0, "to": 1_000}
+MOMENT: Final[dict[str, Any]] = {"from": 0, "to": 1_000}
 SLOW: Final[list[tuple[str, dict[str, Any]]]] = [
     (HISTORY, {**MOMENT, "resolution": "raw"}),
     (HISTORY, {**MOMENT, "resolution": "raw", "max_points": 10, "metric": "humidity"}),

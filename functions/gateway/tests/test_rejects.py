@@ -28,7 +28,7 @@ async def admin(gateway: Gateway, caller: Caller) -> Any:
 
 
 async def reject(sql: Any, offset_ms: int, event_id: str, position: int, **changes: Any) -> None:
-    row = {
+    row: dict[str, Any] = {
         "received_at": datetime.fromtimestamp((BASE_MS + offset_ms) / 1000, UTC),
         "source": "twinup/producer/1",
         "event_id": event_id,

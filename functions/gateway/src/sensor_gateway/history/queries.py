@@ -76,7 +76,7 @@ class Histories:
             columns = ", ".join([*metrics, "status"])
             points = _readings(bindings, device_id, asked, columns)
             # By the whole key, so that rows are read in its order and no further than the limit.
-            keys = ("device_id", "timestamp")
+            keys = ["device_id", "timestamp"]
         else:
             tuples = ", ".join(
                 f"CAST(({', '.join(statistics(one).values())}), '{STATISTICS}') AS {one}"
@@ -84,7 +84,7 @@ class Histories:
             )
             columns = f"sum(n) AS readings, {tuples}"
             points = await self._buckets(bindings, device_id, asked, columns, metrics)
-            keys = ("timestamp",)
+            keys = ["timestamp"]
         order = ", ".join(f"{key} {_direction(asked)}" for key in keys)
         limit = bindings.add(asked.limit + 1, "UInt32")
         text = await self._database.text(
