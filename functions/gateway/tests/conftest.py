@@ -3,6 +3,7 @@
 import asyncio
 import uuid
 from collections.abc import AsyncIterator, Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -69,14 +70,26 @@ async def issuer(key: Ed25519PrivateKey) -> AsyncIterator[Issuer]:
 
 
 @pytest.fixture
-async def gateway(lines: Lines, issuer: Issuer) -> AsyncIterator[Gateway]:
+def section() -> dict[str, Any]:
+    """What a test module changes in the settings' section `gateway`."""
+    return {}
+
+
+@pytest.fixture
+def made(lines: Lines, issuer: Issuer, section: dict[str, Any]) -> Gateway:
+    """The gateway before it is started."""
     sections = {
         "jwks": {"url": issuer.url},
-        "gateway": {"probe_seconds": 0.2},
+        "gateway": {"probe_seconds": 0.2, **section},
         "limits": rest.UNLIMITED,
     }
     settings = GatewaySettings.model_validate({**lines.sections, **sections})
-    function = Gateway(settings, now_ms=lambda: BASE_MS + 60_000)
+    return Gateway(settings, now_ms=lambda: BASE_MS + 60_000)
+
+
+@pytest.fixture
+async def gateway(made: Gateway) -> AsyncIterator[Gateway]:
+    function = made
     await function.start()
     await until(function.ready)
     yield function
@@ -111,6 +124,18 @@ class Caller:
         session = uuid.uuid4().hex
         await self.redis.set(session_key(session), "a refresh token's id", ex=60)
         return access_token(self.key, KID, role, session, life=life)
+
+
+@pytest.fixture
+async def served(made: Gateway, caller: "Caller") -> AsyncIterator[httpx.AsyncClient]:
+    """A reader's client of the gateway behind uvicorn, as people reach it."""
+    with ExitStack() as stack:
+        url = await asyncio.to_thread(stack.enter_context, rest.served(made))
+        headers = {"Authorization": f"Bearer {await caller.token('readonly')}"}
+        async with httpx.AsyncClient(base_url=url, headers=headers, timeout=30) as client:
+            await until(made.ready)
+            yield client
+        await asyncio.to_thread(stack.close)
 
 
 @pytest.fixture

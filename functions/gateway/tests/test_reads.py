@@ -134,8 +134,11 @@ async def test_a_history_counts_each_moment_once_and_keeps_to_its_span(
         "device_id": DEVICE,
         "from": "2026-09-21T00:00:01.000Z",
         "to": "2026-09-21T00:00:03.000Z",
+        "resolution": "raw",
         "order": "newest",
+        "minutes_behind": 0,
         "truncated": False,
+        "next": None,
         "items": [
             {
                 "timestamp": f"2026-09-21T00:00:0{second}.000Z",

@@ -29,7 +29,7 @@ SHORT = settings(
 )
 ENDS_SESSIONS = ("logout", "password", "sessions", "users")
 """Words in the path of what may end its caller's session: each call has a session of its own."""
-RELATED = ("/history", "/export", "/aggregate", "/rejects", "/analytics")
+RELATED = ("/history", "/export", "/aggregates", "/rejects")
 """Paths that take `from` and `to`: no schema can say that one comes before the other."""
 UNTOLD = ("/auth/keys", "/password", "/auth/admin/users", "/devices", "/latest")
 """Paths of which no schema can say what is right: when a key may end, what a good password is, what

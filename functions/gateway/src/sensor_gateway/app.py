@@ -4,10 +4,17 @@ import os
 import time
 from collections.abc import Callable
 
+from sensor_gateway.aggregates.queries import Aggregates
+from sensor_gateway.aggregates.routes import aggregate_routes
 from sensor_gateway.analytics import Analytics
 from sensor_gateway.cache import Cache
 from sensor_gateway.device_routes import fleet_routes
 from sensor_gateway.devices import Devices
+from sensor_gateway.export.chunks import Chunks
+from sensor_gateway.export.routes import export_routes
+from sensor_gateway.export.slots import Slots
+from sensor_gateway.history.queries import Histories
+from sensor_gateway.history.routes import history_routes
 from sensor_gateway.insight_routes import insight_routes
 from sensor_gateway.joined_reads import JoinedReads
 from sensor_gateway.latest import Latest
@@ -22,7 +29,10 @@ from sensor_gateway.newest import NewestReadings
 from sensor_gateway.parts import Parts
 from sensor_gateway.quick_latest import QuickLatest
 from sensor_gateway.readings import Readings
-from sensor_gateway.routes import TAGS, history_routes, service_routes
+from sensor_gateway.rejects.queries import Rejects
+from sensor_gateway.rejects.routes import reject_routes
+from sensor_gateway.rollups.coverage import Coverage
+from sensor_gateway.routes import TAGS, service_routes
 from sensor_gateway.settings import GatewaySettings
 from sensor_gateway.standings import Standings
 from sensor_gateway.stats import Stats
@@ -69,7 +79,12 @@ class Gateway:
             max_execution_time=limits.query_seconds,
             max_rows_to_read=limits.query_rows,
             do_not_merge_across_partitions_select_final=1,
+            # A client that goes away takes its query with it, which a server does for queries
+            # that can change nothing; and the gateway changes nothing.
+            readonly=2,
+            cancel_http_readonly_queries_on_client_close=1,
         )
+        coverage = Coverage(self._database, seconds=limits.coverage_seconds)
         self._keys = RemoteKeys(settings.jwks)
         self._parts = Parts(
             self._redis,
@@ -81,13 +96,9 @@ class Gateway:
         sessions = SessionCheck(self._redis, self._database)
         tokens = TokenVerifier(self._keys, issuer=limits.issuer, audience=limits.audience)
         rates = Limits(self._redis, settings.limits)
-        guard = Guard(
-            tokens,
-            sessions,
-            keys=KeyCheck(self._redis, self._database),
-            limits=rates,
-        )
-        dear = guard.costing(1, policy="export")
+        keys = KeyCheck(self._redis, self._database)
+        guard = Guard(tokens, sessions, keys=keys, limits=rates)
+        dear, long = guard.costing(5), guard.costing(1, policy="export")
         self._feed = ReadingFeed(
             LatestRecords(self._redis, ttl_seconds=settings.latest.ttl_seconds, now_ms=now_ms),
             seconds=settings.live.poll_seconds,
@@ -117,15 +128,28 @@ class Gateway:
         )
         self.rest = rest_service(
             title="TWINUP gateway",
-            description="Devices, their latest metrics and their history.",
+            description="Devices, their latest metrics and their history; exports and aggregates.",
             tags=[*TAGS, live.TAG],
             routers=[
                 fleet_routes(guard, self._devices, latest),
-                latest_routes(guard, self._devices, latest),
+                latest_routes(dear, self._devices, latest),
                 insight_routes(guard, self._devices, analytics, stats),
-                history_routes(guard, readings, max_span_days=limits.max_span_days),
+                history_routes(
+                    guard, Histories(self._database, coverage), max_days=limits.max_days
+                ),
+                export_routes(
+                    long,
+                    Chunks(self._database),
+                    Slots(limits.exports, limits.exports_per_user),
+                    chunk_rows=limits.export_chunk_rows,
+                    seconds=limits.export_seconds,
+                ),
+                aggregate_routes(
+                    dear, Aggregates(self._database, coverage), max_days=limits.max_days
+                ),
+                reject_routes(dear, Rejects(self._database)),
                 live.live_routes(
-                    dear, TicketGuard(dear, tickets, sessions, rates), tickets, self._streams
+                    long, TicketGuard(long, tickets, sessions, rates), tickets, self._streams
                 ),
                 service_routes(self._parts),
             ],

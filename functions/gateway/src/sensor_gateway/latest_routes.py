@@ -26,7 +26,7 @@ from sensor_gateway.models import LatestOfMany
 from sensor_gateway.parameters import DEVICE_ID_PATTERN
 from sensor_shared.contracts.access import Action
 from sensor_shared.runtime.http import etags
-from sensor_shared.runtime.http.guard import Guard
+from sensor_shared.runtime.http.guard import Guard, GuardedRoute
 
 MOST = 1_000
 """Devices of one answer."""
@@ -45,7 +45,7 @@ class Wanted(BaseModel):
 
 def latest_routes(guard: Guard, devices: Devices, latest: Latest) -> APIRouter:
     """Returns the latest values of devices that are named, and of those that fit a filter."""
-    router = APIRouter(prefix="/api/v1/latest", tags=["devices"])
+    router = APIRouter(prefix="/api/v1/latest", tags=["devices"], route_class=GuardedRoute)
     reading = Security(guard, scopes=[Action.READINGS_READ])
 
     @router.get(

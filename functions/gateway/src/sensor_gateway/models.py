@@ -55,27 +55,6 @@ class LatestOfMany(BaseModel):
     next: str | None = Field(description="`cursor` of the next page; null: this is the last")
 
 
-class HistoryItem(BaseModel):
-    """One reading; metrics that were not asked for are left out."""
-
-    timestamp: datetime
-    temperature: Celsius = None
-    humidity: Percent = None
-    pressure: Hectopascal = None
-    status: Status
-
-
-class History(BaseModel):
-    """Readings of one device."""
-
-    device_id: str
-    start: datetime = Field(alias="from", description="included")
-    end: datetime = Field(alias="to", description="excluded")
-    order: Literal["newest", "oldest"]
-    truncated: bool = Field(description="there are more in the span than `limit`")
-    items: list[HistoryItem]
-
-
 class Parts(BaseModel):
     """The state of each part behind the gateway."""
 

@@ -5,6 +5,7 @@ from typing import Annotated
 from pydantic import Field
 
 from sensor_gateway.cache import CacheSettings
+from sensor_gateway.rollups.resolution import Resolution
 from sensor_shared.adapters.clickhouse import ClickHouseSettings
 from sensor_shared.adapters.jwks import JwksSettings
 from sensor_shared.adapters.latest import LatestSettings
@@ -39,7 +40,23 @@ class ReadSettings(Section):
     query_rows: Positive = 50_000_000
     """Rows that one query may read."""
     max_span_days: Positive = 31
-    """Between `from` and `to` of a history."""
+    """Between `from` and `to` of raw readings."""
+    max_minute_days: Positive = 366
+    """Between `from` and `to` of minutes, which are kept for a year."""
+    max_hour_days: Positive = 5 * 366
+    """Between `from` and `to` of hours, which are kept for five years."""
+    max_day_days: Positive = 100 * 366
+    """Between `from` and `to` of days."""
+    coverage_seconds: Annotated[float, Field(ge=0)] = 1.0
+    """For how long it is remembered how far the rollups are."""
+    exports: Positive = 4
+    """That run at the same time in one process."""
+    exports_per_user: Positive = 2
+    """Of them, for one user."""
+    export_seconds: Positive = 3_600
+    """After that an export is cut; what came is good, and another goes on from there."""
+    export_chunk_rows: Annotated[int, Field(ge=1, le=1_000_000)] = 50_000
+    """Readings of an export that are in memory at once."""
     fleet_seconds: Annotated[float, Field(gt=0)] = 5.0
     """Age at which the list of devices in memory is loaded anew by the next who asks for it."""
     analytics_seconds: Annotated[float, Field(gt=0)] = 5.0
@@ -48,6 +65,16 @@ class ReadSettings(Section):
     """Age at which the statistics are counted anew."""
     probe_seconds: Annotated[float, Field(gt=0)] = 2.0
     """Between two looks at Redis and ClickHouse, for health."""
+
+    @property
+    def max_days(self) -> dict[Resolution, int]:
+        """How long the span of each resolution may be."""
+        return {
+            Resolution.RAW: self.max_span_days,
+            Resolution.MINUTE: self.max_minute_days,
+            Resolution.HOUR: self.max_hour_days,
+            Resolution.DAY: self.max_day_days,
+        }
 
 
 class LiveSettings(Section):

@@ -231,6 +231,7 @@ API_KEYS_REFUSED = Counter(
 CACHE_READS = Counter(
     "sensor_gateway_reads_total", "Reads by where they were answered.", ["source"]
 )
+EXPORTED = Counter("sensor_gateway_exported_readings_total", "Readings that exports have sent.")
 
 LIVE_STREAMS = Gauge("sensor_gateway_live_streams", "Live streams that are open.")
 LIVE_EVENTS = Counter("sensor_gateway_live_events_total", "Changes sent to live streams.")

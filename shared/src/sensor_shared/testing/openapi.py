@@ -51,12 +51,14 @@ def _gaps_of_contents(answers: dict[str, Any]) -> Iterator[str]:
         content = answer.get("content", {})
         if status == "204":
             continue
-        if status.startswith("2") and not (
-            content and all(media.get("schema") for media in content.values())
-        ):
+        if status.startswith("2") and not _has_schemas(content):
             yield f"{status} has no schema"
         if status.startswith("4") and list(content) != [PROBLEM]:
             yield f"{status} is no problem document"
+
+
+def _has_schemas(content: dict[str, Any]) -> bool:
+    return bool(content) and all(media.get("schema") for media in content.values())
 
 
 def _references(node: Any) -> Iterator[str]:

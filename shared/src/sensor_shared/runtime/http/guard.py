@@ -162,7 +162,7 @@ class GuardedRoute(APIRoute):
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """Returns the handler with what the operation's guard says before it."""
         handler = super().get_route_handler()
-        guarded = _guard_of(self.endpoint)
+        guarded = _guard_of(self)
         if guarded is None:
             return handler
         guard, actions = guarded
@@ -174,11 +174,13 @@ class GuardedRoute(APIRoute):
         return admitting
 
 
-def _guard_of(endpoint: Callable[..., Any]) -> tuple[Guard, Sequence[Action]] | None:
-    for parameter in inspect.signature(endpoint).parameters.values():
-        for part in getattr(parameter.annotation, "__metadata__", ()):
-            if isinstance(part, params.Security) and isinstance(part.dependency, Guard):
-                return part.dependency, [Action(scope) for scope in part.scopes or ()]
+def _guard_of(route: APIRoute) -> tuple[Guard, Sequence[Action]] | None:
+    found = list(route.dependencies)
+    for parameter in inspect.signature(route.endpoint).parameters.values():
+        found += getattr(parameter.annotation, "__metadata__", ())
+    for part in found:
+        if isinstance(part, params.Security) and isinstance(part.dependency, Guard):
+            return part.dependency, [Action(scope) for scope in part.scopes or ()]
     return None
 
 
