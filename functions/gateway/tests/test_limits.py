@@ -6,11 +6,15 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpx
+import pyarrow as pa
 import pytest
+from redis.asyncio import Redis
 
 from sensor_gateway.app import Gateway
 from sensor_gateway.settings import GatewaySettings
+from sensor_shared.adapters.latest import LatestReadings
 from sensor_shared.contracts.api_keys import ApiKey
+from sensor_shared.contracts.readings import SCHEMA
 from sensor_shared.testing import rest
 from sensor_shared.testing.parts import Lines
 
@@ -61,6 +65,22 @@ async def narrow(lines: Lines, issuer: Issuer) -> AsyncIterator[Gateway]:
     await until(function.ready)
     yield function
     await function.stop()
+
+
+async def store_now(redis: Redis) -> None:
+    """Gives the device a latest reading of now."""
+    reading = {
+        "device_id": DEVICE,
+        "timestamp": datetime.now(UTC),
+        "temperature": 21.5,
+        "humidity": 48.25,
+        "pressure": None,
+        "status": "active",
+        "latitude": 40.5,
+        "longitude": 27.25,
+        "region": "north",
+    }
+    await LatestReadings(redis).update(pa.RecordBatch.from_pylist([reading], SCHEMA))
 
 
 def bearer(token: str) -> dict[str, str]:
@@ -155,6 +175,35 @@ async def test_a_user_who_asks_too_often_gets_429_and_others_go_on(
     assert 90 <= int(wait) <= 100
     assert last.headers["content-type"] == "application/problem+json"
     assert last.json()["status"] == 429
+
+
+async def test_the_quick_way_to_a_latest_value_takes_from_the_same_buckets(
+    narrow: Gateway, caller: Caller, redis: Redis
+) -> None:
+    await store_now(redis)
+    headers = bearer(await caller.token("user"))
+    async with rest.client(narrow) as http:
+        answers = [await http.get(f"{DEVICES}/{DEVICE}/metrics", headers=headers) for _ in range(6)]
+    assert [one.status_code for one in answers] == [200] * 5 + [429]
+    # Only the first one's token was not known yet.
+    assert {one.headers["x-data-source"] for one in answers[:5]} == {"redis"}
+    assert [one.headers["ratelimit"].partition('"user";')[2] for one in answers[:2]] == [
+        "r=4;t=100",
+        "r=3;t=100",
+    ]
+    assert int(answers[5].headers["retry-after"]) > 0
+
+
+async def test_a_key_reads_the_latest_value_too_and_has_limits(
+    narrow: Gateway, redis: Redis, sql: Any
+) -> None:
+    await store_now(redis)
+    key = await add_key(sql)
+    for headers in ({"X-API-Key": key}, bearer(key)):
+        async with rest.client(narrow) as http:
+            answer = await http.get(f"{DEVICES}/{DEVICE}/metrics", headers=headers)
+            assert (answer.status_code, answer.json()["temperature"]) == (200, 21.5)
+            assert '"user";r=' in answer.headers["ratelimit"]
 
 
 async def test_a_key_has_a_bucket_of_its_own(narrow: Gateway, caller: Caller, sql: Any) -> None:

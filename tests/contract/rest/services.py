@@ -154,8 +154,8 @@ async def add_device(sections: Mapping[str, Any]) -> None:
         "longitude": 27.25,
         "region": "north",
     }
-    async with redis.connect(RedisSettings.model_validate(sections["redis"])) as client:
-        await LatestReadings(client).update(pa.RecordBatch.from_pylist([reading], SCHEMA))
+    async with redis.connect(RedisSettings.model_validate(sections["redis"])) as cache:
+        await LatestReadings(cache).update(pa.RecordBatch.from_pylist([reading], SCHEMA))
 
 
 def wait_for(url: str) -> None:
