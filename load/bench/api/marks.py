@@ -6,6 +6,7 @@ from typing import Any, Final
 from rich.table import Table
 from rich.text import Text
 
+from load.bench.api.history import MARK_MS
 from load.bench.api.latest_value import MARK_PER_CORE
 from load.bench.mark import Mark
 
@@ -19,6 +20,7 @@ MARKS: Final = (
     ),
     Mark("api.latest.paced.p99_ms", "api: latest value at 3,000/s, p99", 10, "≤", "ms"),
     Mark("api.device_list.p99_ms", "api: any page of 100,000 devices, p99", 50, "≤", "ms"),
+    Mark("api.history.minutes.p99_ms", "api: a day of minutes, p99", MARK_MS, "≤", "ms"),
 )
 
 

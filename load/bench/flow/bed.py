@@ -45,10 +45,14 @@ class Bed:
     Args:
         only: names of the supervisor's processes.
         tell: takes one line for people.
+        stored: what ClickHouse has already, and keeps; None: it begins with nothing.
     """
 
-    def __init__(self, only: Sequence[str], tell: Callable[[str], None]):
+    def __init__(
+        self, only: Sequence[str], tell: Callable[[str], None], *, stored: Path | None = None
+    ):
         self._only = only
+        self._stored = stored
         self._tell = tell
         self._own: dict[str, subprocess.Popen[str]] = {}
 
@@ -64,6 +68,9 @@ class Bed:
         }
         try:
             self.run.make()
+            if self._stored is not None:
+                (self.run.path / "data").mkdir()
+                (self.run.path / "data" / "clickhouse").symlink_to(self._stored)
             self.secrets = credentials.load_or_make(self.run, self._environ)
             self.since_ms = time.time_ns() // 1_000_000
             system = System(self.run, self.port, self.secrets, self._environ, self.since_ms)

@@ -26,8 +26,9 @@ def services(
 ) -> Iterator[Services]:
     key, file = Ed25519PrivateKey.generate(), tmp_path_factory.mktemp("auth") / "signing-key.pem"
     file.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
-    # Every call comes from one address, and many of them are wrong.
-    failures = {"max_failures": 10_000, "slow_failures": 10_000}
+    # Every call comes from one address, and many of them are wrong. A refresh token that comes
+    # again is never taken for one whose answer was lost.
+    policy = {"max_failures": 10_000, "slow_failures": 10_000, "refresh_repeat_seconds": 0}
     sections = {
         "limits": rest.UNLIMITED,
         "redis": {"port": redis_server.port, "db": 0},  # no other test empties this one
@@ -43,7 +44,7 @@ def services(
     auth_settings = AuthSettings.model_validate(
         {
             **sections,
-            "auth": {"signing_key_file": file, "admin_password": PASSWORD, **failures},
+            "auth": {"signing_key_file": file, "admin_password": PASSWORD, **policy},
             "keys": {"max_per_user": 10_000},
             "passwords": CHEAP,
         }

@@ -188,7 +188,7 @@ class ApiKeys:
         """
         rows = await self._database.rows(_BY_ID, id=id_)
         key = _from_row(rows[0]) if rows else None
-        if key is None or not (key.owner == caller.subject or caller.may(Action.KEYS_MANAGE_ALL)):
+        if key is None or not (key.owner == caller.subject or caller.may(Action.USERS_WRITE)):
             return False
         if key.revoked_at is None:
             moment = datetime.fromtimestamp(self._now(), UTC)

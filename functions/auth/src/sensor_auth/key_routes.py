@@ -74,7 +74,7 @@ def key_routes(keys: ApiKeys, guard: Guard, *, now: Callable[[], float] = time.t
         A key is forgotten 90 days after it would have expired.
         """
         whose = owner or caller.subject
-        if whose != caller.subject and not caller.may(Action.KEYS_MANAGE_ALL):
+        if whose != caller.subject and not caller.may(Action.USERS_READ):
             raise HTTPException(403, "other users' keys are for admins")
         found = await keys.page(whose, everybody=whose == _EVERYBODY, after=after, limit=limit + 1)
         items = [_info(key, used, now()) for key, used in found[:limit]]

@@ -11,9 +11,11 @@ import hashlib
 import re
 from typing import Final
 
+from sensor_gateway.parameters import DEVICE_ID_PATTERN
+
 PATTERN: Final = r"^[A-Za-z0-9_-]{12,240}$"
 _DIGEST_BYTES: Final = 9
-_DEVICE_ID: Final = re.compile(rb"[A-Za-z0-9_\-.:]{1,128}")
+_DEVICE_ID: Final = re.compile(DEVICE_ID_PATTERN.encode())
 
 
 class CursorError(ValueError):

@@ -7,6 +7,7 @@ from fastapi import Header, Query
 
 from sensor_gateway import cursors
 from sensor_gateway.fleet import Filters
+from sensor_gateway.parameters import DEVICE_ID_PATTERN
 from sensor_shared.contracts.readings import DEVICE_TYPES
 
 DeviceType = Literal[
@@ -37,7 +38,7 @@ Statuses = Annotated[
 Search = Annotated[
     str | None,
     Query(
-        pattern=r"^[A-Za-z0-9_\-.:]{1,128}$",
+        pattern=DEVICE_ID_PATTERN,
         description="part of the id; upper and lower case are the same",
         examples=["station_0015"],
     ),

@@ -12,6 +12,7 @@ from redis.exceptions import RedisError
 from starlette.exceptions import HTTPException
 
 from sensor_gateway.joined_reads import JoinedReads
+from sensor_gateway.parameters import DEVICE_ID_PATTERN
 from sensor_shared.adapters import latest_record
 from sensor_shared.contracts.access import Action, Claims
 from sensor_shared.contracts.readings.document import encode
@@ -21,7 +22,7 @@ from sensor_shared.telemetry import metrics
 
 PREFIX: Final = "/api/v1/devices/"
 SUFFIX: Final = "/metrics"
-DEVICE_ID: Final = re.compile(r"[A-Za-z0-9_\-.:]{1,128}")
+_DEVICE_ID: Final = re.compile(DEVICE_ID_PATTERN)
 
 _HEADERS: Final = (
     (b"content-type", b"application/json"),
@@ -111,7 +112,7 @@ class QuickLatest:
         if scope["method"] != "GET" or not path.startswith(PREFIX) or not path.endswith(SUFFIX):
             return None
         device_id = path[len(PREFIX) : -len(SUFFIX)]
-        if not DEVICE_ID.fullmatch(device_id):
+        if not _DEVICE_ID.fullmatch(device_id):
             return None
         found: dict[bytes, bytes] = {}
         for name, value in scope["headers"]:

@@ -38,7 +38,6 @@ class Action(StrEnum):
     USERS_WRITE = "users:write"
     EVENTS_READ = "events:read"
     KEYS_MANAGE = "keys:manage"
-    KEYS_MANAGE_ALL = "keys:manage-all"
 
 
 _EVERYBODY = frozenset(Role)
@@ -59,7 +58,6 @@ PERMISSIONS: Final[Mapping[Action, frozenset[Role]]] = MappingProxyType(
         Action.USERS_WRITE: _ADMINS,
         Action.EVENTS_READ: _ADMINS,
         Action.KEYS_MANAGE: _EVERYBODY,
-        Action.KEYS_MANAGE_ALL: _ADMINS,
     }
 )
 """The roles that may take an action; code, tests and documents read this table."""

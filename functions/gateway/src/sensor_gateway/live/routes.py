@@ -13,6 +13,7 @@ from sensor_gateway.live.guard import TicketGuard
 from sensor_gateway.live.stream import Stream
 from sensor_gateway.live.streams import Streams, TooManyError
 from sensor_gateway.live.tickets import TICKET_SECONDS, Tickets
+from sensor_gateway.parameters import DEVICE_ID_PATTERN
 from sensor_shared.contracts.access import Action, Claims
 from sensor_shared.runtime.function import Receive, Scope, Send
 from sensor_shared.runtime.http.guard import Guard
@@ -39,7 +40,7 @@ _STREAM: dict[int | str, dict[str, Any]] = {
         "content": {"text/event-stream": {"schema": {"type": "string"}, "example": _EXAMPLE}},
     }
 }
-DeviceIds = list[Annotated[str, Field(pattern=r"^[A-Za-z0-9_\-.:]{1,128}$")]]
+DeviceIds = list[Annotated[str, Field(pattern=DEVICE_ID_PATTERN)]]
 Choices = list[Annotated[str, Field(min_length=1, max_length=128)]]
 EventId = Annotated[str | None, Field(max_length=_MAX_EVENT_ID)]
 

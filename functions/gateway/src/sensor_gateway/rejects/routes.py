@@ -42,7 +42,7 @@ def reject_routes(guard: Guard, rejects: Rejects) -> APIRouter:
         device: Devices,
         limit: Annotated[int, Query(ge=1, le=1_000)] = 100,
         cursor: Annotated[
-            str | None, Query(max_length=2_048, description="`next` of the page before")
+            str | None, Query(pattern=r"^[A-Za-z0-9_-]+$", description="`next` of the page before")
         ] = None,
     ) -> RejectPage:
         """Answers readings that broke a rule, by when they were received, the newest first."""

@@ -1,11 +1,13 @@
 """Parameters of a query that are given twice where one is meant."""
 
 from collections import Counter
+from collections.abc import Iterator
 from typing import Any, get_args, get_origin
 from urllib.parse import parse_qsl
 
 from fastapi import Request
 from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel
 
 
 def check_repeated(request: Request) -> None:
@@ -24,14 +26,24 @@ def check_repeated(request: Request) -> None:
     if len(times) == len(pairs):
         return
     single = {
-        field.alias
+        name
         for field in request.scope["route"].dependant.query_params
-        if not _is_list(field.field_info.annotation)
+        for name, annotation in _parameters(field.alias, field.field_info.annotation)
+        if not _is_list(annotation)
     }
     if wrong := sorted(name for name in single if times[name] > 1):
         raise RequestValidationError(
             [{"loc": ("query", name), "msg": "given more than once"} for name in wrong]
         )
+
+
+def _parameters(name: str, annotation: Any) -> Iterator[tuple[str, Any]]:
+    """Yields name and type of a parameter; of a model, those of each of its fields."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        for field, info in annotation.model_fields.items():
+            yield info.alias or field, info.annotation
+    else:
+        yield name, annotation
 
 
 def _is_list(annotation: Any) -> bool:
