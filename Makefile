@@ -112,6 +112,16 @@ restore: setup ## Read it back and bring the schema up to date: FROM=name (DATAB
 backup-show: setup ## Count and checksum every table, to compare two databases
 	@$(BACKUP) show
 
+##@ Keys and accounts (TWINUP_* variables name a server's)
+.PHONY: signing-key reset-password
+signing-key: setup ## Replace the key of the tokens: DO=add, minutes later sign, a day later retire (NOW=1); show
+	@TWINUP_AUTH_SIGNING_KEY_FILE="$${TWINUP_AUTH_SIGNING_KEY_FILE:-$(RUN_DIR)/secrets/jwt-signing-key.pem}" \
+	  TWINUP_AUTH_KEYS_DIR="$${TWINUP_AUTH_KEYS_DIR:-$(RUN_DIR)/secrets}" \
+	  $(PY) -m sensor_auth.rotation $(or $(DO),show) $(if $(NOW),--now)
+
+reset-password: setup ## Give a user a new password, shown once, and the role admin: NAME=admin
+	@$(PY) -m sensor_local.account "$(or $(NAME),$(error NAME=admin is missing))"
+
 ##@ Deployment
 .PHONY: manifests
 manifests: ## Print what a cluster would be given: OVERLAY=dev, production or func
@@ -143,8 +153,8 @@ docker-down-volumes: ## Stop it and delete what is stored
 	@$(COMPOSE) down --volumes
 
 ##@ Tests and checks
-.PHONY: test test-unit test-coverage test-faults test-images test-kn-func test-bench bench
-.PHONY: bench-alerts capacity check fmt fmt-check lint vet qa
+.PHONY: test test-unit test-coverage test-faults test-images test-kn-func test-bench
+.PHONY: bench bench-alerts bench-live load capacity check fmt fmt-check lint vet qa
 test: setup ## Run all tests on the real parts, with coverage
 	@$(BIN)/pytest -n $(WORKERS) --dist loadgroup --cov --cov-report=
 
@@ -167,12 +177,18 @@ test-bench: setup ## Measure what the stages of one event cost, with ratios to a
 	@$(PY) load/bench/stages.py
 
 # Only a whole run is written down.
-bench: setup ## Measure the whole flow: SECONDS=60 of steady, HOLD=30 of max, ONLY="steady max"
+bench: setup ## Measure the whole flow and the API: SECONDS=60 of steady, HOLD=30 of max, ONLY="steady max api"
 	@$(PY) -m load.bench.flow --seconds $(or $(SECONDS),60) --hold-seconds $(or $(HOLD),30) \
 	  $(if $(ONLY),--only $(ONLY),--output load/results/latest.json)
 
 bench-alerts: setup ## Measure alerts: from a breach to its row, sweeps over 100,000 devices: SECONDS=20
 	@$(PY) -m load.bench.alerts --seconds $(or $(SECONDS),20)
+
+bench-live: setup ## Measure what the live stream costs the gateway and Redis
+	@$(PY) load/bench/live.py
+
+load: setup ## Play people and attackers over HTTP against what `make up` has started: SECONDS=60, USERS=20
+	@$(PY) -m load.locust $(if $(SECONDS),--seconds $(SECONDS)) $(if $(USERS),--users $(USERS))
 
 capacity: setup ## Say what a fleet takes, from the results: DEVICES=1000000 INTERVAL=1 (DOC=1 writes docs/scaling.md)
 	@$(PY) -m load.capacity $(if $(DEVICES),--devices $(DEVICES)) $(if $(INTERVAL),--interval $(INTERVAL)) \

@@ -16,7 +16,6 @@ from load.capacity.__main__ import DOCUMENT, RESULTS, SIZES, main
 from load.capacity.costs import Cost, Measured, Point, ResultsError, read, separate
 from load.capacity.limits import limits
 from load.capacity.model import Plan, Prices, network_bytes, size, stored_gb
-from sensor_analytics.domain.layout import device_records, devices_from, empty, minute_records
 from sensor_analytics.state import Change, DeviceStore
 from sensor_local.testing import Address
 from sensor_producer.devices import make_devices
@@ -27,6 +26,12 @@ from sensor_producer.forms import ArrowForm
 from sensor_shared.adapters.latest import LatestReadings
 from sensor_shared.contracts.events import ARROW_STREAM, READINGS_V1, Event
 from sensor_shared.contracts.readings import decode
+from sensor_shared.contracts.windows.layout import (
+    device_records,
+    devices_from,
+    empty,
+    minute_records,
+)
 from sensor_shared.testing import rest
 
 MADE_UP = Path(__file__).with_name("made_up_results.json")

@@ -108,7 +108,7 @@ def test_no_secret_stands_in_the_manifests(overlay: Rendered, tmp_path: Path) ->
 
 
 def test_every_path_of_a_setting_is_in_a_volume(overlay: Rendered, tmp_path: Path) -> None:
-    """Files in a mounted ConfigMap or secret, folders in a volume that outlives the pod."""
+    """Files in a mounted ConfigMap or secret, folders in a secret or in what outlives the pod."""
     for pod in processes(overlay):
         given = variables(overlay, pod, pod.container)
         for where, value in leaves(settings(overlay, pod, tmp_path)):
@@ -117,7 +117,9 @@ def test_every_path_of_a_setting_is_in_a_volume(overlay: Rendered, tmp_path: Pat
             path = PurePosixPath(given.get(f"{PREFIX}{where.replace('.', '_').upper()}", value))
             if where.endswith("_dir"):
                 volume, _ = volume_of(pod, path) or ({}, None)
-                assert "persistentVolumeClaim" in volume, f"{pod.name}: {where}: {path}"
+                assert {"persistentVolumeClaim", "secret"} & volume.keys(), (
+                    f"{pod.name}: {where}: {path}"
+                )
             else:
                 assert is_file(overlay, pod, path), f"{pod.name}: {where}: {path}"
 

@@ -12,8 +12,6 @@ import msgspec
 
 from sensor_shared.contracts.events import rfc3339
 
-UNITS = {"temperature": "°C", "humidity": "%", "pressure": "hPa"}
-
 Direction = Literal["falling", "stable", "rising"]
 
 

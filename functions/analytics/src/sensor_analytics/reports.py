@@ -3,10 +3,8 @@
 from collections.abc import Iterator, Sequence
 
 from sensor_analytics.domain.delta import Changes
-from sensor_analytics.domain.observations import SCALE, Integers
-from sensor_analytics.domain.trend import Directions, Trends
+from sensor_analytics.domain.observations import Integers
 from sensor_analytics.messages import (
-    UNITS,
     Delta,
     Direction,
     MetricDelta,
@@ -15,7 +13,9 @@ from sensor_analytics.messages import (
     Window,
     moment,
 )
-from sensor_shared.contracts.readings import METRICS
+from sensor_shared.contracts.readings import METRICS, UNITS
+from sensor_shared.contracts.windows.layout import SCALE
+from sensor_shared.contracts.windows.trend import Directions, Trends
 
 _DIRECTIONS: tuple[Direction, ...] = ("stable", "rising", "falling")  # by 0, 1 and -1
 

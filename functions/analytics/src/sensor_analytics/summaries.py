@@ -12,7 +12,6 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from sensor_analytics.messages import (
-    UNITS,
     MetricSummary,
     RegionSummary,
     Window,
@@ -23,7 +22,7 @@ from sensor_analytics.messages import (
 from sensor_shared.adapters.database import Database, DatabaseAwayError
 from sensor_shared.contracts.errors import Retry
 from sensor_shared.contracts.events import Event
-from sensor_shared.contracts.readings import METRICS
+from sensor_shared.contracts.readings import METRICS, UNITS
 
 _REMEMBERED_SECONDS = 600
 _MAX_REGIONS = 1_000  # a region's name comes from outside

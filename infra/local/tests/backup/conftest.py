@@ -19,7 +19,9 @@ INSERT INTO readings SELECT 'device-' || toString(number % 20),
 INSERT INTO readings SELECT * FROM readings WHERE device_id < 'device-11';
 INSERT INTO devices VALUES ('device-1', 'weather', 'north', 41.5, NULL, now64(3));
 INSERT INTO rejects VALUES (now64(3), 'urn:test', 'event', 0, 'bad', '', '', '\\xff\\0{');
-INSERT INTO users VALUES ('ada', '$argon2id$', 'admin', '', false, now64(3), 3);
+INSERT INTO users (username, password_hash, role, created_at, version)
+    VALUES ('ada', '$argon2id$', 'admin', now64(3), 3);
+INSERT INTO security_events (time, id, event) VALUES (now64(3), 'event', 'login.ok');
 INSERT INTO revocations VALUES ('session', 'ada', 'logout', now64(3));
 INSERT INTO alerts (alert_id, device_id, severity, timestamp, metadata)
     VALUES ('a', 'device-1', 'HIGH', now64(3), {'rule': 'heat'});

@@ -185,6 +185,19 @@ ANALYTICS_HELD_BACK = Counter(
 
 # --- auth and gateway
 LOGINS = Counter("sensor_auth_logins_total", "Attempts to log in.", ["outcome"])
+PASSWORD_HASHES = Counter(
+    "sensor_auth_password_hashes_total", "Password hashes computed, to check or to keep."
+)
+SECURITY_EVENTS = Counter(
+    "sensor_auth_security_events_total", "Events of the security log.", ["event"]
+)
+SECURITY_EVENTS_WAITING = Gauge(
+    "sensor_auth_security_events_waiting", "Security events that ClickHouse has not got yet."
+)
+SECURITY_EVENTS_LOST = Counter(
+    "sensor_auth_security_events_lost_total",
+    "Security events that are only in the process's log: too many waited for ClickHouse.",
+)
 REQUESTS = Counter(
     "sensor_http_requests_total", "Requests answered.", ["function", "route", "status"]
 )
@@ -194,8 +207,30 @@ REQUEST_DURATION = Histogram(
     ["function", "route"],
     buckets=LATENCY_MS,
 )
+LIMITED = Counter(
+    "sensor_http_limited_total", "Requests answered 429, by the bucket that was empty.", ["policy"]
+)
+LIMITS_LOCAL = Gauge(
+    "sensor_http_limits_local",
+    "1 while Redis is away and this process counts requests by itself alone.",
+)
+API_KEYS_REFUSED = Counter(
+    "sensor_api_keys_refused_total", "API keys that opened nothing, and why.", ["reason"]
+)
 CACHE_READS = Counter(
     "sensor_gateway_reads_total", "Reads by where they were answered.", ["source"]
+)
+EXPORTED = Counter("sensor_gateway_exported_readings_total", "Readings that exports have sent.")
+
+LIVE_STREAMS = Gauge("sensor_gateway_live_streams", "Live streams that are open.")
+LIVE_EVENTS = Counter("sensor_gateway_live_events_total", "Changes sent to live streams.")
+LIVE_ENDED = Counter(
+    "sensor_gateway_live_ended_total", "Live streams that the gateway ended, and why.", ["reason"]
+)
+LIVE_POLL_DURATION = Histogram(
+    "sensor_gateway_live_poll_duration_ms",
+    "One look at what has changed, for all live streams, milliseconds.",
+    buckets=LATENCY_MS,
 )
 
 # --- dispatcher (Knative's stand-in on one machine)

@@ -5,10 +5,9 @@ from dataclasses import dataclass, fields
 import numpy as np
 import numpy.typing as npt
 
-from sensor_analytics.domain.fold import MINUTE_MS
-from sensor_analytics.domain.layout import Sums
-from sensor_analytics.domain.observations import SCALE, Mask
+from sensor_shared.contracts.windows.layout import MINUTE_MS, SCALE, Sums
 
+Mask = npt.NDArray[np.bool_]
 Floats = npt.NDArray[np.float64]
 Directions = npt.NDArray[np.int8]
 

@@ -10,8 +10,11 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from sensor_shared.contracts.readings import METRICS
+from sensor_shared.contracts.readings import DECIMALS, METRICS
 
+MINUTE_MS: Final = 60_000
+SCALE: Final = 10**DECIMALS
+"""Values are whole thousandths, as they are stored: sums of them are exact in any order."""
 VERSION: Final = 1
 _M = len(METRICS)
 
