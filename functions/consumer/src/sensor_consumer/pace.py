@@ -18,6 +18,6 @@ class Pace:
         """Returns the seconds until the next one may begin."""
         return max(0.0, self._next - self._ahead - now)
 
-    def begin(self, now: float) -> None:
-        """Is told that one begins."""
-        self._next = max(self._next, now) + self._interval
+    def begin(self, now: float, weight: float = 1.0) -> None:
+        """Is told that one begins, which counts as so many."""
+        self._next = max(self._next, now) + self._interval * weight

@@ -36,9 +36,11 @@ SEEN_EVERY_MS: Final = 10_000
 PERIOD_MS: Final = 600_000
 
 # KEYS: the hash. ARGV: when it expires, then the devices, then as many records.
-# Reading, comparing and writing are one step for everybody else. Only the digits are compared: a
-# whole record is no text, and does not sort by its moment in every collation that Redis may have.
+# Replicas get the records, the append-only file does not: it would be little else, and the next
+# readings bring them back. Reading, comparing and writing are one step for everybody else. Only the
+# digits are compared: a whole record is no text, and does not sort by its moment everywhere.
 _SET_NEWER: Final = """
+redis.set_repl(redis.REPL_REPLICA)
 local count = (#ARGV - 1) / 2
 local held = redis.call('HMGET', KEYS[1], unpack(ARGV, 2, count + 1))
 local newer, size = {}, 0
@@ -55,7 +57,7 @@ if size > 0 then
 end
 """
 _SHA: Final = hashlib.sha1(_SET_NEWER.encode(), usedforsecurity=False).hexdigest()
-_MAX_DEVICES: Final = 1_000
+_MAX_DEVICES: Final = 2_000
 """Of one script, so that it never keeps Redis from others for more than a few milliseconds."""
 _FORGET_ABOVE: Final = 1_000_000
 
