@@ -222,7 +222,7 @@ async def test_it_sends_only_what_the_filter_lets_through(
             {"weather_station_9", "flow_meter_2"},
         ),
         ({"region": "south"}, {"flow_meter_1", "flow_meter_2"}),
-        ({"device_type": ["weather_station", "x"]}, {"weather_station_9"}),
+        ({"type": ["weather_station", "x"]}, {"weather_station_9"}),
         (
             {"device_id": ["weather_station_9", "flow_meter_1"], "region": ["south", "east"]},
             {"flow_meter_1"},

@@ -33,7 +33,7 @@ def links(selection: Selection, name: Name, limit: int | None, following: Positi
     ]
     named: dict[str, Sequence[str]] = {
         "metric": selection.metrics,
-        "device": selection.devices,
+        "device_id": selection.devices,
         "region": selection.regions,
         "type": selection.types,
     }
