@@ -2,12 +2,14 @@
 
 import asyncio
 import contextlib
+import http.client
 import json
 import os
 import socket
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -153,15 +155,24 @@ def running(folder: Path, trusted: str = "") -> Iterator[int]:
         stderr=subprocess.DEVNULL,
     )
     try:
-        ends = time.monotonic() + 30
-        while time.monotonic() < ends:
-            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port)):
-                break
-            time.sleep(0.05)
+        _wait(f"http://127.0.0.1:{port}/health/readiness")
         yield port
     finally:
         process.kill()
         process.wait()
+
+
+def _wait(url: str) -> None:
+    """Returns when the server answers: a connection alone may be one to ourselves."""
+    ends = time.monotonic() + 30
+    while True:
+        try:
+            urllib.request.urlopen(url, timeout=1).close()  # noqa: S310 - our own address
+        except (OSError, http.client.HTTPException):
+            assert time.monotonic() < ends, "the server does not answer"
+            time.sleep(0.05)
+        else:
+            return
 
 
 @pytest.fixture(scope="module")

@@ -312,3 +312,5 @@ def test_so_many_at_once_and_then_so_many_per_second() -> None:
         begun.append(round(now, 3))
     assert begun == [5.0, 5.0, 5.0, 5.1, 5.2, 5.3]
     assert pace.pause(now + 0.3) == 0  # after a pause again
+    pace.begin(now + 0.3, at_least=0.5)
+    assert round(pace.pause(now + 0.3), 3) == 0.3  # a large one stands for more

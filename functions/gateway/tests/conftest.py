@@ -2,13 +2,14 @@
 
 import asyncio
 import uuid
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 import httpx
+import pyarrow as pa
 import pytest
 from aiohttp import web
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -21,6 +22,7 @@ from sensor_shared.adapters.clickhouse import ClickHouseSettings
 from sensor_shared.adapters.jwks import key_set
 from sensor_shared.adapters.redis import RedisSettings, connect
 from sensor_shared.adapters.sessions import session_key
+from sensor_shared.contracts.readings import SCHEMA
 from sensor_shared.testing import rest
 from sensor_shared.testing.parts import Lines
 from sensor_shared.testing.tokens import access_token
@@ -159,6 +161,27 @@ async def http(gateway: Gateway, caller: Caller) -> AsyncIterator[httpx.AsyncCli
 
 def moment(offset_ms: int) -> datetime:
     return datetime.fromtimestamp((BASE_MS + offset_ms) / 1000, UTC)
+
+
+def readings_of(
+    temperatures: Mapping[str, float], measured: datetime, *, region: str = "north"
+) -> pa.RecordBatch:
+    """A reading of each device, as the consumer gives them to Redis."""
+    rows = [
+        {
+            "device_id": device_id,
+            "timestamp": measured,
+            "temperature": temperature,
+            "humidity": 50.25,
+            "pressure": None,
+            "status": "active",
+            "latitude": 40.5,
+            "longitude": 27.25,
+            "region": region,
+        }
+        for device_id, temperature in temperatures.items()
+    ]
+    return pa.RecordBatch.from_pylist(rows, SCHEMA)
 
 
 async def add_reading(

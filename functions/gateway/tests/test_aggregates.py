@@ -148,7 +148,7 @@ async def test_filters_say_which_devices(http: httpx.AsyncClient, readings: list
         return [row["device"] for row in await asked(http, by="device", **parameters)]
 
     assert await devices(region="north") == ["a", "b"]
-    assert await devices(type="weather_station", device=["a", "b", "d"]) == ["a", "d"]
+    assert await devices(type="weather_station", device_id=["a", "b", "d"]) == ["a", "d"]
     for text in ("north' OR '1'='1", "'; DROP TABLE devices --", "{p1:String}"):
         assert await devices(region=text) == await devices(type=text) == []
 
@@ -164,7 +164,7 @@ async def test_a_resolution_is_chosen_by_the_span_and_said(http: httpx.AsyncClie
 async def test_what_cannot_be_is_422(http: httpx.AsyncClient) -> None:
     wrong: list[dict[str, Any]] = [
         {"by": "status"}, {"function": "median"}, {"top": "temperature.sum"}, {"limit": 10_001},
-        {"resolution": "raw"}, {"resolution": "minute", "from": 0}, {"device": "a'b"},
+        {"resolution": "raw"}, {"resolution": "minute", "from": 0}, {"device_id": "a'b"},
         {"metric": "1"}, {"from": 2, "to": 1}, {"top": "temperature.max) --"},
     ]  # fmt: skip
     for parameters in wrong:

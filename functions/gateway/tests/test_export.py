@@ -186,8 +186,8 @@ async def test_filters_and_metrics_say_what_is_exported(http: httpx.AsyncClient,
         return [row.split(",")[0].strip('"') for row in rows]
 
     assert await exported() == ["a"] * 3 + ["b"] * 3 + ["c"] * 3
-    assert await exported(device=["a", "c", "z"]) == ["a"] * 3 + ["c"] * 3
-    assert await exported(region="north", device=["b", "c"]) == ["b"] * 3
+    assert await exported(device_id=["a", "c", "z"]) == ["a"] * 3 + ["c"] * 3
+    assert await exported(region="north", device_id=["b", "c"]) == ["b"] * 3
     assert await exported(region=["south", "north"], type="weather_station") == await exported()
     assert await exported(type="industrial_sensor") == []
     assert await exported(**{"from": BASE_MS + 1_000, "to": BASE_MS + 2_000}) == ["a", "b", "c"]
@@ -203,7 +203,7 @@ async def test_sql_in_a_parameter_is_a_name_that_nothing_has(
             answer = await http.get(EXPORT, params={**DAY, name: text})
             assert answer.text.splitlines() == [",".join(COLUMNS)], text
         wrong: list[dict[str, Any]] = [
-            {"device": text}, {"after": text}, {"after": f"{DEVICE},{text}"}, {"format": text},
+            {"device_id": text}, {"after": text}, {"after": f"{DEVICE},{text}"}, {"format": text},
             {"metric": text}, {"limit": text}, {"after": f"{text},2026-09-21T00:00:00Z"},
         ]  # fmt: skip
         for parameters in wrong:

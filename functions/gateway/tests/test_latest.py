@@ -22,13 +22,12 @@ from sensor_shared.adapters.latest import LatestReadings
 from sensor_shared.adapters.redis import RedisSettings
 from sensor_shared.adapters.sessions import session_key
 from sensor_shared.contracts.access import Claims
-from sensor_shared.contracts.readings import SCHEMA
 from sensor_shared.runtime.http.exchange import Exchange
 from sensor_shared.runtime.http.settings import RestServerSettings
 from sensor_shared.testing.parts import Lines
 from sensor_shared.testing.tokens import forged
 
-from .conftest import BASE_MS, DEVICE, Caller, add_devices, add_reading, moment
+from .conftest import BASE_MS, DEVICE, Caller, add_devices, add_reading, moment, readings_of
 
 pytestmark = pytest.mark.integration
 METRICS = f"/api/v1/devices/{DEVICE}/metrics"
@@ -37,21 +36,7 @@ MANY = "/api/v1/latest"
 
 def batch(**temperatures: float) -> pa.RecordBatch:
     """A reading of each device, a second after the tests' begin."""
-    rows = [
-        {
-            "device_id": device_id,
-            "timestamp": moment(1_000),
-            "temperature": temperature,
-            "humidity": 50.25,
-            "pressure": None,
-            "status": "active",
-            "latitude": 40.5,
-            "longitude": 27.25,
-            "region": "nörth",
-        }
-        for device_id, temperature in temperatures.items()
-    ]
-    return pa.RecordBatch.from_pylist(rows, SCHEMA)
+    return readings_of(temperatures, moment(1_000), region="nörth")
 
 
 async def store(redis: Redis, **temperatures: float) -> None:

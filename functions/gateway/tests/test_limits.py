@@ -6,7 +6,6 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpx
-import pyarrow as pa
 import pytest
 from redis.asyncio import Redis
 
@@ -14,11 +13,10 @@ from sensor_gateway.app import Gateway
 from sensor_gateway.settings import GatewaySettings
 from sensor_shared.adapters.latest import LatestReadings
 from sensor_shared.contracts.api_keys import ApiKey
-from sensor_shared.contracts.readings import SCHEMA
 from sensor_shared.testing import rest
 from sensor_shared.testing.parts import Lines
 
-from .conftest import DEVICE, Caller, Issuer, add_devices, add_reading, until
+from .conftest import DEVICE, Caller, Issuer, add_devices, add_reading, readings_of, until
 
 pytestmark = pytest.mark.integration
 DEVICES = "/api/v1/devices"
@@ -69,18 +67,7 @@ async def narrow(lines: Lines, issuer: Issuer) -> AsyncIterator[Gateway]:
 
 async def store_now(redis: Redis) -> None:
     """Gives the device a latest reading of now."""
-    reading = {
-        "device_id": DEVICE,
-        "timestamp": datetime.now(UTC),
-        "temperature": 21.5,
-        "humidity": 48.25,
-        "pressure": None,
-        "status": "active",
-        "latitude": 40.5,
-        "longitude": 27.25,
-        "region": "north",
-    }
-    await LatestReadings(redis).update(pa.RecordBatch.from_pylist([reading], SCHEMA))
+    await LatestReadings(redis).update(readings_of({DEVICE: 21.5}, datetime.now(UTC)))
 
 
 def bearer(token: str) -> dict[str, str]:

@@ -12,10 +12,9 @@ from redis.asyncio import Redis
 from sensor_gateway.app import Gateway
 from sensor_gateway.settings import GatewaySettings
 from sensor_shared.adapters.latest import LatestReadings
-from sensor_shared.contracts.readings import SCHEMA
 from sensor_shared.testing.parts import Lines
 
-from .conftest import BASE_MS, DEVICE, Issuer, add_devices, add_reading, moment, until
+from .conftest import BASE_MS, DEVICE, Issuer, add_devices, add_reading, moment, readings_of, until
 
 pytestmark = pytest.mark.integration
 METRICS = f"/api/v1/devices/{DEVICE}/metrics"
@@ -23,18 +22,7 @@ HISTORY = f"/api/v1/devices/{DEVICE}/history"
 
 
 def batch(offset_ms: int, temperature: float) -> pa.RecordBatch:
-    reading = {
-        "device_id": DEVICE,
-        "timestamp": moment(offset_ms),
-        "temperature": temperature,
-        "humidity": 50.25,
-        "pressure": None,
-        "status": "active",
-        "latitude": 40.5,
-        "longitude": 27.25,
-        "region": "north",
-    }
-    return pa.RecordBatch.from_pylist([reading], SCHEMA)
+    return readings_of({DEVICE: temperature}, moment(offset_ms))
 
 
 async def test_the_latest_metrics_are_what_redis_holds_byte_for_byte(

@@ -111,8 +111,8 @@ async def test_filters_say_which(admin: httpx.AsyncClient, sql: Any) -> None:
 
     assert await found(reason="r2") == {"2", "3"}
     assert await found(reason=["r1", "r2"], source="s1") == {"1", "2"}
-    assert await found(device=["a", "c"]) == {"1", "3"}
-    assert await found(reason="r1", device="c") == set()
+    assert await found(device_id=["a", "c"]) == {"1", "3"}
+    assert await found(reason="r1", device_id="c") == set()
     for text in ("' OR 1=1 --", "r1'", "{p0:String}", "\\"):
         assert await found(reason=text) == await found(source=text) == set()
 

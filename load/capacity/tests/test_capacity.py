@@ -24,6 +24,7 @@ from sensor_producer.faults import FaultSettings
 from sensor_producer.fleet import Fleet
 from sensor_producer.forms import ArrowForm
 from sensor_shared.adapters.latest import LatestReadings
+from sensor_shared.adapters.redis import RedisSettings, connect
 from sensor_shared.contracts.events import ARROW_STREAM, READINGS_V1, Event
 from sensor_shared.contracts.readings import decode
 from sensor_shared.contracts.windows.layout import (
@@ -217,7 +218,8 @@ def test_readings_are_as_large_as_the_producer_makes_them() -> None:
 @pytest.fixture
 async def redis(redis_server: Address, worker_id: str) -> AsyncIterator[Redis]:
     number = await rest.empty_database(redis_server.host, redis_server.port, worker_id)
-    async with Redis(host=redis_server.host, port=redis_server.port, db=number) as client:
+    settings = RedisSettings(host=redis_server.host, port=redis_server.port, db=number)
+    async with connect(settings) as client:
         yield client
 
 

@@ -16,7 +16,7 @@ from sensor_auth.domain import Client, SecurityEvent
 from sensor_auth.security_log import SecurityLog
 from sensor_auth.settings import KeySettings
 from sensor_shared.adapters.api_keys import KeyCopies, KeyRecord, used_key
-from sensor_shared.adapters.database import Database
+from sensor_shared.adapters.database import Database, utc
 from sensor_shared.contracts.access import FOR_MACHINES, Action, Claims
 from sensor_shared.contracts.api_keys import ApiKey
 from sensor_shared.telemetry.logs import logger
@@ -248,13 +248,9 @@ def _from_row(row: tuple[Any, ...]) -> StoredKey:
         owner=owner,
         name=name,
         scopes=tuple(scopes),
-        created_at=_utc(created_at),
-        expires_at=_utc(expires_at),
-        revoked_at=None if revoked_at is None else _utc(revoked_at),
+        created_at=utc(created_at),
+        expires_at=utc(expires_at),
+        revoked_at=None if revoked_at is None else utc(revoked_at),
         revoked_by=revoked_by,
         version=int(version),
     )
-
-
-def _utc(moment: datetime) -> datetime:
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)

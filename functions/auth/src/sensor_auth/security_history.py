@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from sensor_auth.domain import RecordedEvent
-from sensor_shared.adapters.database import Database
+from sensor_shared.adapters.database import Database, utc
 
 _EVENTS = (
     "SELECT time, id, event, username, actor, address, session, request_id, detail "
@@ -63,7 +63,7 @@ class SecurityHistory:
         conditions = [text for name, text in _CONDITIONS.items() if name in values]
         sql = _EVENTS.format(conditions=" AND ".join(conditions) or "true")
         rows = await self._database.rows(sql, limit=limit, **values)
-        return [RecordedEvent(_utc(time), *rest) for time, *rest in rows]
+        return [RecordedEvent(utc(time), *rest) for time, *rest in rows]
 
 
 def cursor_of(event: RecordedEvent) -> str:
@@ -73,7 +73,3 @@ def cursor_of(event: RecordedEvent) -> str:
 
 def _milliseconds(moment: datetime) -> int:
     return round(min(max(moment, _EARLIEST), _LATEST).timestamp() * 1000)
-
-
-def _utc(moment: datetime) -> datetime:
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)

@@ -4,7 +4,7 @@ import contextlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from redis.asyncio import Redis
@@ -12,7 +12,7 @@ from redis.exceptions import RedisError
 
 from sensor_auth.domain import ConflictError, User
 from sensor_shared.adapters.api_keys import KeyCopies
-from sensor_shared.adapters.database import Database
+from sensor_shared.adapters.database import Database, utc
 from sensor_shared.contracts.access import Role
 
 _KEPT_SECONDS = 60
@@ -157,7 +157,7 @@ def _from_row(row: tuple[Any, ...]) -> User:
         role=Role(role),
         email=email,
         disabled=bool(disabled),
-        created_at=created_at if created_at.tzinfo else created_at.replace(tzinfo=UTC),
+        created_at=utc(created_at),
         version=int(version),
         deleted=bool(deleted),
     )

@@ -15,7 +15,7 @@ _SMALL_BYTES: Final = 4_096
 """Larger events gain nothing from company, and would hold it up."""
 _MAX_EVENTS: Final = 64
 """Of one step, which nothing else in the process can interrupt."""
-_JOIN_SECONDS: Final = 0.002
+_JOIN_SECONDS: Final = 0.001
 """How long the first of them waits for others, which then cost little more than it alone."""
 
 

@@ -18,6 +18,6 @@ class Pace:
         """Returns the seconds until the next one may begin."""
         return max(0.0, self._next - self._ahead - now)
 
-    def begin(self, now: float, weight: float = 1.0) -> None:
-        """Is told that one begins, which counts as so many."""
-        self._next = max(self._next, now) + self._interval * weight
+    def begin(self, now: float, at_least: float = 0.0) -> None:
+        """Is told that one begins, and for how many seconds it stands, if for more than usual."""
+        self._next = max(self._next, now) + max(self._interval, at_least)

@@ -22,7 +22,7 @@ class StoreSettings(Section):
 
     linger_ms: Annotated[float, Field(ge=0, le=1_000)] = 1.0
     """How long the first event waits for company, milliseconds."""
-    inserts_per_second: Annotated[float, Field(gt=0, le=1_000)] = 60.0
+    inserts_per_second: Annotated[float, Field(gt=0, le=1_000)] = 80.0
     """At most so many inserts into `readings` by this process, on average; after a pause as many at
     once as `concurrent_inserts` allows."""
     concurrent_inserts: Count = 3

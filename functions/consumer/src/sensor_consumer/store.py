@@ -1,7 +1,7 @@
 """Group commit: the events in flight become one insert, and each is told when its rows are there.
 
 An insert costs the engine 5 to 9 ms of CPU whether it holds 60 rows or 1,000, so it is their number
-per second that is bounded, and large ones count more. What arrives while a group waits for its turn
+per second that is bounded, not their size. What arrives while a group waits for its turn
 joins it. A few inserts may be under way at the same time, so that a slow one does not hold up the
 next.
 
@@ -33,8 +33,10 @@ from sensor_shared.telemetry import metrics
 from sensor_shared.telemetry.logs import logger
 
 _RETRY_PAUSE_SECONDS = 0.1
-_ROWS_LIKE_AN_INSERT = 2_500
-"""Rows that cost as much as an insert does besides: under a heavy load inserts become fewer."""
+_SECONDS_A_ROW = 1 / 50_000
+_LONGEST_PAUSE_SECONDS = 0.05
+"""Above 50,000 readings/s inserts become fewer: what a group costs besides its rows is shared by
+more of them, and a reading waits for up to so long."""
 _SHOW_AFTER_SECONDS = 0.001
 """The insert is sent first; the other is made up while ClickHouse works."""
 
@@ -109,7 +111,7 @@ class Store:
             await self._slots.acquire()
             group = self._waiting.take(self._settings.max_rows)
             rows = sum(delivery.rows for delivery in group)
-            self._pace.begin(self._clock(), 1 + rows / _ROWS_LIKE_AN_INSERT)
+            self._pace.begin(self._clock(), min(rows * _SECONDS_A_ROW, _LONGEST_PAUSE_SECONDS))
             task = asyncio.create_task(self._store(group))
             self._storing.add(task)
             task.add_done_callback(self._stored)
@@ -217,7 +219,7 @@ class Store:
     async def _answer(
         self, group: list[Delivery], rejecting: list[Delivery], showing: "asyncio.Task[None]"
     ) -> None:
-        """Remembers stored events once they are shown: what is remembered is not looked at again.
+        """Answers stored events once they are shown: what is remembered is not looked at again.
 
         Events with rejects are answered when these are stored too, which is done seldom for many
         of them.
@@ -253,13 +255,16 @@ class Store:
         self._give_back(left, Retry("storing was interrupted"))
 
     async def _remember(self, group: list[Delivery]) -> None:
-        """Answers events that are stored whole."""
+        """Answers events that are stored whole.
+
+        One that comes again before the others know of it has begun for them, and is looked up.
+        """
         keys = [delivery.key for delivery in group]
         self._recent.add(keys)
         self._doubtful.discard(keys)
-        await self._memory.remember(keys)
         for delivery in group:
             self._waiting.settle(delivery)
+        await self._memory.remember(keys)
 
     def _failed(self, group: list[Delivery], error: Exception) -> None:
         if isinstance(error, DatabaseAwayError):

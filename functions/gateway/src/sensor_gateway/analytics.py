@@ -12,10 +12,10 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from sensor_gateway.cache import Cache
-from sensor_gateway.devices import moment
 from sensor_gateway.windows import Windows
 from sensor_shared.adapters.database import DatabaseAwayError
 from sensor_shared.adapters.windows import WindowSettings, read_window
+from sensor_shared.contracts.events import rfc3339_ms
 from sensor_shared.contracts.readings import METRICS, UNITS
 from sensor_shared.contracts.windows.layout import MINUTE_MS
 from sensor_shared.contracts.windows.trend import Directions, Trends, directions, trends
@@ -124,11 +124,11 @@ class Analytics:
         async def fill() -> bytes:
             now = self._now_ms()
             found = await self._windows.summaries(device_id, now)
-            end = moment(now)
+            end = rfc3339_ms(now)
             return msgspec.json.encode(
                 {
                     name: {
-                        "from": moment(one["start_ms"]),
+                        "from": rfc3339_ms(one["start_ms"]),
                         "to": end,
                         "readings": one["readings"],
                         "metrics": one["metrics"],
@@ -154,8 +154,8 @@ def _trends(
 ) -> dict[str, Any]:
     first = newest_ms // MINUTE_MS - settings.trend_window + 1
     return {
-        "from": moment(first * MINUTE_MS),
-        "to": moment(newest_ms),
+        "from": rfc3339_ms(first * MINUTE_MS),
+        "to": rfc3339_ms(newest_ms),
         "metrics": {
             metric: _trend(found, which, int(direction[0, which]), settings.trend_points)
             for which, metric in enumerate(METRICS)

@@ -5,7 +5,7 @@ import io
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Final
 
 import pyarrow as pa
@@ -15,7 +15,7 @@ from sensor_gateway.fleet import Facts, Filters, Fleet, Positions
 from sensor_gateway.snapshot import Snapshot
 from sensor_gateway.standings import Roll, Standing, Standings, Status
 from sensor_shared.adapters.database import Database
-from sensor_shared.contracts.events import rfc3339
+from sensor_shared.contracts.events import rfc3339_ms
 
 _COLUMNS: Final = "device_id, toString(device_type) AS device_type, toString(region) AS region"
 _LOAD: Final = f"""
@@ -205,14 +205,9 @@ def _item(facts: Facts, standing: Standing) -> dict[str, object]:
         "region": facts.region,
         "latitude": facts.latitude,
         "longitude": facts.longitude,
-        "last_seen": None if standing.seen_ms is None else moment(standing.seen_ms),
+        "last_seen": None if standing.seen_ms is None else rfc3339_ms(standing.seen_ms),
         "status": standing.status,
     }
-
-
-def moment(epoch_ms: int) -> str:
-    """Returns epoch milliseconds as RFC 3339."""
-    return rfc3339(datetime.fromtimestamp(epoch_ms / 1000, UTC))
 
 
 def _source(*, stale: bool, by_redis: bool) -> str:

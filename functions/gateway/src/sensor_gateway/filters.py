@@ -12,7 +12,7 @@ from sensor_gateway.rollups.bindings import Bindings
 _Name = Annotated[str, Field(min_length=1, max_length=64)]
 Devices = Annotated[
     list[Annotated[str, Field(pattern=DEVICE_ID_PATTERN)]],
-    Query(default_factory=list, alias="device", max_length=100, description="default: all"),
+    Query(default_factory=list, alias="device_id", max_length=100, description="default: all"),
 ]
 Regions = Annotated[
     list[_Name],

@@ -1,9 +1,8 @@
 """What ClickHouse answers about the latest reading of a device."""
 
-from datetime import UTC
 from typing import Any
 
-from sensor_shared.adapters.database import Database
+from sensor_shared.adapters.database import Database, utc
 from sensor_shared.contracts.events import rfc3339
 from sensor_shared.contracts.readings.document import Location, ReadingDocument, encode
 
@@ -55,7 +54,7 @@ def document(device_id: str, reading: tuple[Any, ...], place: tuple[Any, ...]) -
     return encode(
         ReadingDocument(
             device_id=device_id,
-            timestamp=rfc3339(timestamp if timestamp.tzinfo else timestamp.replace(tzinfo=UTC)),
+            timestamp=rfc3339(utc(timestamp)),
             temperature=temperature,
             humidity=humidity,
             pressure=pressure,

@@ -10,10 +10,11 @@ import numpy as np
 from clickhouse_connect.driver.exceptions import ClickHouseError
 
 from sensor_gateway.cache import Answer, Cache
-from sensor_gateway.devices import Devices, moment
+from sensor_gateway.devices import Devices
 from sensor_gateway.standings import Roll
 from sensor_shared.adapters.clickhouse import error_code
 from sensor_shared.adapters.database import Database
+from sensor_shared.contracts.events import rfc3339_ms
 
 _TOO_MANY_ROWS: Final = 158
 _MINUTE: Final = 60
@@ -97,7 +98,7 @@ class Stats:
         on_disk = {table: (rows, size) for table, rows, size in disk or []}
         return msgspec.json.encode(
             {
-                "at": moment(now_ms),
+                "at": rfc3339_ms(now_ms),
                 "devices": _devices(rolled.value, now_ms),
                 "readings": {
                     **readings,
@@ -155,7 +156,7 @@ def _devices(roll: Roll, now_ms: int) -> dict[str, Any]:
         "by_type": roll.fleet.counts("device_type"),
         "by_region": roll.fleet.counts("region"),
         "by_status": by_status,
-        "newest_reading": moment(newest) if newest else None,
+        "newest_reading": rfc3339_ms(newest) if newest else None,
         "age_of_latest_seconds": None
         if not len(ages)
         else {

@@ -21,6 +21,8 @@ INSERT INTO devices VALUES ('device-1', 'weather', 'north', 41.5, NULL, now64(3)
 INSERT INTO rejects VALUES (now64(3), 'urn:test', 'event', 0, 'bad', '', '', '\\xff\\0{');
 INSERT INTO users (username, password_hash, role, created_at, version)
     VALUES ('ada', '$argon2id$', 'admin', now64(3), 3);
+INSERT INTO api_keys (id, owner, created_at, expires_at, version)
+    VALUES ('key', 'ada', now64(3), now64(3) + 3600, 1);
 INSERT INTO security_events (time, id, event) VALUES (now64(3), 'event', 'login.ok');
 INSERT INTO revocations VALUES ('session', 'ada', 'logout', now64(3));
 INSERT INTO alerts (alert_id, device_id, severity, timestamp, metadata)

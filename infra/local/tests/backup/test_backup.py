@@ -18,7 +18,7 @@ from .conftest import World
 TABLES = {
     *("alerts", "devices", "readings", "readings_day", "readings_hour", "readings_minute"),
     *("rejects", "revocations", "rollup_marks", "rollup_runs", "schema_migrations", "users"),
-    "security_events",
+    *("api_keys", "security_events"),
 }
 
 

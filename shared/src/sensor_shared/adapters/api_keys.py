@@ -19,13 +19,13 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, Final
 
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from sensor_shared.adapters.database import Database
+from sensor_shared.adapters.database import Database, utc
 from sensor_shared.adapters.tokens import InvalidTokenError
 from sensor_shared.contracts.access import Action, Claims, Role
 from sensor_shared.contracts.api_keys import ApiKey
@@ -222,7 +222,7 @@ def _refused(reason: str, detail: str) -> InvalidTokenError:
 
 
 def _epoch(moment: datetime) -> int:
-    return int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp())
+    return int(utc(moment).timestamp())
 
 
 def _to_json(record: KeyRecord | None) -> str:

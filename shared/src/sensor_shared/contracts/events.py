@@ -69,6 +69,11 @@ def rfc3339(moment: datetime) -> str:
     return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
+def rfc3339_ms(epoch_ms: int) -> str:
+    """Returns epoch milliseconds as `rfc3339` writes a moment."""
+    return rfc3339(datetime.fromtimestamp(epoch_ms / 1000, UTC))
+
+
 def to_kafka(event: Event) -> tuple[bytes | None, bytes, list[tuple[str, bytes]]]:
     """Encodes an event as key, value and headers of a Kafka record in binary content mode.
 

@@ -12,12 +12,12 @@ from sensor_gateway.aggregates.models import AggregateTable, Function, Group
 from sensor_gateway.aggregates.queries import Aggregates, Grouping
 from sensor_gateway.domain import DAY_MS, Span, SpanError, span
 from sensor_gateway.filters import Devices, Regions, Types
-from sensor_gateway.history.answer import in_rfc3339
 from sensor_gateway.history.models import RollupResolution
 from sensor_gateway.parameters import End, Metrics, Start, wanted
 from sensor_gateway.rollups.resolution import Resolution, aligned, check
 from sensor_gateway.watched import WatchedRoute
 from sensor_shared.contracts.access import Action
+from sensor_shared.contracts.events import rfc3339_ms
 from sensor_shared.runtime.http.guard import Guard
 
 _MINUTES_UNTIL_MS: Final = 3 * 3_600_000
@@ -127,8 +127,8 @@ def aggregate_routes(
         )
         head = json.dumps(
             {
-                "from": in_rfc3339(whole.start_ms),
-                "to": in_rfc3339(whole.end_ms),
+                "from": rfc3339_ms(whole.start_ms),
+                "to": rfc3339_ms(whole.end_ms),
                 "resolution": chosen,
                 "minutes_behind": behind,
                 "truncated": len(items) > limit,

@@ -9,7 +9,7 @@ from sensor_gateway.domain import Span
 from sensor_gateway.export.chunks import Selection
 from sensor_gateway.export.forms import Name
 from sensor_gateway.export.position import Position
-from sensor_shared.contracts.events import rfc3339
+from sensor_shared.contracts.events import rfc3339_ms
 
 PATH: Final = "/api/v1/export"
 
@@ -28,12 +28,12 @@ def links(selection: Selection, name: Name, limit: int | None, following: Positi
     """
     pairs: list[tuple[str, str | int]] = [
         ("format", name),
-        ("from", _rfc3339(selection.span.start_ms)),
-        ("to", _rfc3339(selection.span.end_ms)),
+        ("from", rfc3339_ms(selection.span.start_ms)),
+        ("to", rfc3339_ms(selection.span.end_ms)),
     ]
     named: dict[str, Sequence[str]] = {
         "metric": selection.metrics,
-        "device": selection.devices,
+        "device_id": selection.devices,
         "region": selection.regions,
         "type": selection.types,
     }
@@ -41,7 +41,7 @@ def links(selection: Selection, name: Name, limit: int | None, following: Positi
     pairs += [] if limit is None else [("limit", limit)]
     found = [f'<{PATH}?{urlencode(pairs)}>; rel="self"']
     if following is not None:
-        after = f"{following.device_id},{_rfc3339(following.at_ms)}"
+        after = f"{following.device_id},{rfc3339_ms(following.at_ms)}"
         found.append(f'<{PATH}?{urlencode([*pairs, ("after", after)])}>; rel="next"')
     return ", ".join(found)
 
@@ -53,7 +53,3 @@ def file_name(span: Span, name: Name) -> str:
         for moment in (span.start_ms, span.end_ms)
     )
     return f"readings-{start}-{end}.{name}"
-
-
-def _rfc3339(epoch_ms: int) -> str:
-    return rfc3339(datetime.fromtimestamp(epoch_ms / 1000, UTC))

@@ -2,14 +2,14 @@
 
 import json
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from sensor_gateway.domain import Span
 from sensor_gateway.history.cursor import Cursor
 from sensor_gateway.history.question import Question
 from sensor_gateway.rollups.resolution import PERIOD_MS
-from sensor_shared.contracts.events import rfc3339
+from sensor_shared.contracts.events import rfc3339_ms
 
 
 def page(device_id: str, asked: Question, items: Sequence[bytes], behind: int) -> bytes:
@@ -51,11 +51,6 @@ def chart(
     return b'%s,"series":{%s}}' % (head, b",".join(lines))
 
 
-def in_rfc3339(epoch_ms: int) -> str:
-    """Returns epoch milliseconds as text."""
-    return rfc3339(datetime.fromtimestamp(epoch_ms / 1000, UTC))
-
-
 def _rest(asked: Question, last: bytes) -> Span:
     """Returns what of the span follows the last item shown."""
     at = datetime.fromisoformat(json.loads(last)["timestamp"])
@@ -68,8 +63,8 @@ def _rest(asked: Question, last: bytes) -> Span:
 def _head(device_id: str, asked: Question, behind: int, **members: Any) -> bytes:
     head = {
         "device_id": device_id,
-        "from": in_rfc3339(asked.span.start_ms),
-        "to": in_rfc3339(asked.span.end_ms),
+        "from": rfc3339_ms(asked.span.start_ms),
+        "to": rfc3339_ms(asked.span.end_ms),
         "resolution": asked.resolution,
         "order": asked.order,
         "minutes_behind": behind,

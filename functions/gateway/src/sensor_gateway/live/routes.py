@@ -91,8 +91,9 @@ def live_routes(
         region: Annotated[
             Choices | None, Query(max_length=_MAX_CHOICES, description="those in one of these")
         ] = None,
-        device_type: Annotated[
-            Choices | None, Query(max_length=_MAX_CHOICES, description="those of one of these")
+        type_: Annotated[
+            Choices | None,
+            Query(alias="type", max_length=_MAX_CHOICES, description="those of one of these"),
         ] = None,
         last_event_id: Annotated[
             EventId, Query(description="as the header, for a browser that opens it anew")
@@ -111,7 +112,7 @@ def live_routes(
         ends: `time`, `session` or `shutdown`; open it again. Comments are heartbeats.
         """
         follows = Filter(
-            frozenset(device_id or ()), frozenset(region or ()), frozenset(device_type or ())
+            frozenset(device_id or ()), frozenset(region or ()), frozenset(type_ or ())
         )
         try:
             stream = streams.open(caller, follows, last_event_id_header or last_event_id)

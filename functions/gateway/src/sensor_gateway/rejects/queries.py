@@ -3,14 +3,13 @@
 import base64
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC
 from typing import Any, Final
 
 from sensor_gateway.domain import Span
 from sensor_gateway.rejects.cursor import RejectCursor
 from sensor_gateway.rejects.models import Reject
 from sensor_gateway.rollups.bindings import Bindings
-from sensor_shared.adapters.database import Database
+from sensor_shared.adapters.database import Database, utc
 
 RAW_BYTES: Final = 4_096
 """Of what came, in an answer; the table has all of it."""
@@ -97,7 +96,7 @@ def _reject(row: tuple[Any, ...]) -> Reject:
     raw = base64.b64decode(encoded)
     text = _text(raw, cut=size > len(raw))
     return Reject(
-        received_at=received_at if received_at.tzinfo else received_at.replace(tzinfo=UTC),
+        received_at=utc(received_at),
         source=source,
         event_id=event_id,
         position=position,
