@@ -26,7 +26,8 @@ from sensor_local.system import System
 _STOP_SECONDS = 40.0
 _READY_SECONDS = 60.0
 _UNLIMITED = {
-    f"TWINUP_LIMITS_{name}": "1000000"
+    f"TWINUP_ONLY_{process}_LIMITS_{name}": "1000000"
+    for process in ("AUTH", "GATEWAY")  # LIMITS of alerts are other ones
     for name in ("USER_BURST", "USER_PER_SECOND", "ADDRESS_BURST", "ADDRESS_PER_SECOND")
 }
 """One user at one address asks for all that is measured."""
