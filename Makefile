@@ -17,7 +17,7 @@ BIN := $(VENV)/bin
 PY := $(BIN)/python
 LOCAL := $(PY) -m sensor_local
 STAMP := $(VENV)/.set-up
-PROTO := proto/twinup/alert/v1/alert.proto
+PROTO := $(sort $(wildcard proto/twinup/alert/v1/*.proto))
 FUNC_EXTRAS := clickhouse grpc kafka mqtt readings redis rest
 SOURCES := shared functions eventing load infra tests
 
@@ -90,6 +90,15 @@ replay: setup ## Deliver sensor-data once more, adding what is missing: FROM=202
 	@$(PY) -m sensor_local.replay --from "$(or $(FROM),$(error FROM=2026-11-24T10:00:00Z is missing))" \
 	  $(if $(TO),--to '$(TO)')
 
+NOTIFICATIONS := $(PY) -m sensor_local.notifications
+SOME = $(if $(CHANNEL),--channel '$(CHANNEL)') $(if $(TARGET),--target '$(TARGET)') $(if $(ID),--id '$(ID)')
+.PHONY: notifications notifications-put-back
+notifications: setup ## Count the notifications that were given up (CHANNEL=email, TARGET=…, ID=…, JSON=1)
+	@$(NOTIFICATIONS) list $(SOME) $(if $(JSON),--json)
+
+notifications-put-back: setup ## Queue them again (CHANNEL=email, TARGET=address, endpoint or topic, ID=one)
+	@$(NOTIFICATIONS) put-back $(SOME)
+
 ##@ Backup (TWINUP_CLICKHOUSE_HOST and its neighbours name a server)
 .PHONY: backup restore backup-show
 BACKUP := $(PY) -m sensor_local.backup
@@ -102,6 +111,16 @@ restore: setup ## Read it back and bring the schema up to date: FROM=name (DATAB
 
 backup-show: setup ## Count and checksum every table, to compare two databases
 	@$(BACKUP) show
+
+##@ Keys and accounts (TWINUP_* variables name a server's)
+.PHONY: signing-key reset-password
+signing-key: setup ## Replace the key of the tokens: DO=add, minutes later sign, a day later retire (NOW=1); show
+	@TWINUP_AUTH_SIGNING_KEY_FILE="$${TWINUP_AUTH_SIGNING_KEY_FILE:-$(RUN_DIR)/secrets/jwt-signing-key.pem}" \
+	  TWINUP_AUTH_KEYS_DIR="$${TWINUP_AUTH_KEYS_DIR:-$(RUN_DIR)/secrets}" \
+	  $(PY) -m sensor_auth.rotation $(or $(DO),show) $(if $(NOW),--now)
+
+reset-password: setup ## Give a user a new password, shown once, and the role admin: NAME=admin
+	@$(PY) -m sensor_local.account "$(or $(NAME),$(error NAME=admin is missing))"
 
 ##@ Deployment
 .PHONY: manifests
@@ -134,8 +153,8 @@ docker-down-volumes: ## Stop it and delete what is stored
 	@$(COMPOSE) down --volumes
 
 ##@ Tests and checks
-.PHONY: test test-unit test-coverage test-faults test-images test-kn-func test-bench bench
-.PHONY: capacity check fmt fmt-check lint vet qa
+.PHONY: test test-unit test-coverage test-faults test-images test-kn-func test-bench
+.PHONY: bench bench-alerts bench-live load capacity check fmt fmt-check lint vet qa
 test: setup ## Run all tests on the real parts, with coverage
 	@$(BIN)/pytest -n $(WORKERS) --dist loadgroup --cov --cov-report=
 
@@ -158,9 +177,18 @@ test-bench: setup ## Measure what the stages of one event cost, with ratios to a
 	@$(PY) load/bench/stages.py
 
 # Only a whole run is written down.
-bench: setup ## Measure the whole flow: SECONDS=60 of steady, HOLD=30 of max, ONLY="steady max"
+bench: setup ## Measure the whole flow and the API: SECONDS=60 of steady, HOLD=30 of max, ONLY="steady max api"
 	@$(PY) -m load.bench.flow --seconds $(or $(SECONDS),60) --hold-seconds $(or $(HOLD),30) \
 	  $(if $(ONLY),--only $(ONLY),--output load/results/latest.json)
+
+bench-alerts: setup ## Measure alerts: from a breach to its row, sweeps over 100,000 devices: SECONDS=20
+	@$(PY) -m load.bench.alerts --seconds $(or $(SECONDS),20)
+
+bench-live: setup ## Measure what the live stream costs the gateway and Redis
+	@$(PY) load/bench/live.py
+
+load: setup ## Play people and attackers over HTTP against what `make up` has started: SECONDS=60, USERS=20
+	@$(PY) -m load.locust $(if $(SECONDS),--seconds $(SECONDS)) $(if $(USERS),--users $(USERS))
 
 capacity: setup ## Say what a fleet takes, from the results: DEVICES=1000000 INTERVAL=1 (DOC=1 writes docs/scaling.md)
 	@$(PY) -m load.capacity $(if $(DEVICES),--devices $(DEVICES)) $(if $(INTERVAL),--interval $(INTERVAL)) \

@@ -164,6 +164,20 @@ async def test_a_request_that_never_ends_does_not_keep_it_from_stopping() -> Non
         slow.cancel()
 
 
+async def test_sigterm_lets_a_function_end_first_what_would_go_on_for_long() -> None:
+    class Endless(Example):
+        def leave(self) -> None:
+            self.proceed.set()
+
+    async with middleware(Hosted(Endless())) as (client, ended):
+        await asyncio.sleep(0.01)
+        slow = asyncio.create_task(client.get("/slow"))
+        await asyncio.sleep(0.05)
+        signal.raise_signal(signal.SIGTERM)
+        await wait_for(ended)  # the grace would be longer
+        assert (await slow).status_code == 200
+
+
 async def test_a_stop_that_raises_ends_the_server_all_the_same() -> None:
     async def fail() -> None:
         raise RuntimeError("broken")

@@ -8,11 +8,13 @@ import pytest
 import structlog
 from fastapi import APIRouter
 from prometheus_client import REGISTRY
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, ValidationError
 
 from sensor_shared.adapters.database import DatabaseAwayError
 from sensor_shared.runtime.http.application import rest_service
+from sensor_shared.runtime.http.cors import cross_origin
 from sensor_shared.runtime.http.exchange import SECURITY_HEADERS, Exchange
+from sensor_shared.runtime.http.settings import CorsSettings, RestServerSettings
 from sensor_shared.testing.openapi import gaps
 
 SECRET = "swordfish"
@@ -56,7 +58,7 @@ async def http() -> AsyncIterator[httpx.AsyncClient]:
         routers=[routes()],
         tags=[{"name": "things", "description": "Things."}],
     )
-    exchange = Exchange("test", service, max_body_bytes=100)
+    exchange = Exchange("test", service, RestServerSettings(max_body_bytes=100))
     transport = httpx.ASGITransport(exchange)
     async with httpx.AsyncClient(transport=transport, base_url="http://example.com") as client:
         yield client
@@ -93,7 +95,7 @@ async def test_every_error_is_a_problem_document(
 
 
 async def test_405_names_the_methods_that_there_are(http: httpx.AsyncClient) -> None:
-    assert (await http.delete("/things/1")).headers["allow"] == "GET"
+    assert (await http.delete("/things/1")).headers["allow"] == "GET, HEAD, OPTIONS"
 
 
 async def test_an_invalid_value_is_named_but_not_repeated(http: httpx.AsyncClient) -> None:
@@ -133,7 +135,8 @@ async def test_the_security_headers_are_on_every_answer(http: httpx.AsyncClient)
     for path in ("/things/1", "/nothing", "/broken", "/openapi.json"):
         headers = (await http.get(path)).headers
         assert {name: headers[name] for name in SECURITY_HEADERS} == SECURITY_HEADERS, path
-        assert headers["cache-control"] == "no-store"
+        kept = path == "/openapi.json"
+        assert headers["cache-control"] == ("public, max-age=60" if kept else "no-store")
         assert "server" not in headers
 
 
@@ -167,9 +170,13 @@ async def test_requests_are_counted_by_route_not_by_path(http: httpx.AsyncClient
 async def test_the_document_is_complete_and_made_once(http: httpx.AsyncClient) -> None:
     document: dict[str, Any] = (await http.get("/openapi.json")).json()
     assert gaps(document) == []
-    assert (await http.get("/openapi.json")).json() == document
+    again = await http.get("/openapi.json")
+    assert again.json() == document
+    assert again.headers["cache-control"] == "public, max-age=60"
+    tag = {"If-None-Match": again.headers["etag"]}
+    assert (await http.get("/openapi.json", headers=tag)).status_code == 304
     assert set(document["paths"]["/letters"]["post"]["responses"]) == {
-        "200", "400", "413", "422", "500",
+        "200", "400", "408", "413", "422", "500",
     }  # fmt: skip
     assert document["paths"]["/broken"]["get"]["security"] == []
 
@@ -184,7 +191,73 @@ def test_gaps_are_found() -> None:
         "GET /a: x is not described",
         "GET /a: 401 is not described",
         "GET /a: 403 is not described",
+        "GET /a: 429 is not described",
+        "GET /a: 503 is not described",
         "GET /a: 500 is not described",
         "GET /a: 200 has no schema",
         "GET /a: 404 is no problem document",
     }
+
+
+async def answered(
+    settings: CorsSettings, method: str, path: str, headers: dict[str, str]
+) -> httpx.Response:
+    service = rest_service(title="t", description="d", routers=[routes()], tags=[])
+    exchange = Exchange("test", cross_origin(service, settings), RestServerSettings())
+    transport = httpx.ASGITransport(exchange)
+    async with httpx.AsyncClient(transport=transport, base_url="http://example.com") as client:
+        return await client.request(method, path, headers=headers)
+
+
+ORIGIN = "https://dashboard.example.com"
+PREFLIGHT = {
+    "Origin": ORIGIN,
+    "Access-Control-Request-Method": "GET",
+    "Access-Control-Request-Headers": "authorization, x-api-key",
+}
+
+
+async def test_no_page_of_another_origin_is_let_in_by_default() -> None:
+    answer = await answered(CorsSettings(), "GET", "/things/1", {"Origin": ORIGIN})
+    assert answer.status_code == 200
+    assert "access-control-allow-origin" not in answer.headers
+    answer = await answered(CorsSettings(), "OPTIONS", "/things/1", PREFLIGHT)
+    assert not [name for name in answer.headers if name.startswith("access-control")]
+
+
+async def test_a_page_of_an_origin_that_is_named_is_let_in_without_credentials() -> None:
+    settings = CorsSettings(origins=f"{ORIGIN}, https://other.example.com", max_age=60)
+    preflight = await answered(settings, "OPTIONS", "/things/1", PREFLIGHT)
+    assert preflight.status_code == 200
+    assert preflight.headers["access-control-allow-origin"] == ORIGIN
+    assert preflight.headers["access-control-max-age"] == "60"
+    assert "X-API-Key" in preflight.headers["access-control-allow-headers"]
+    for path, status in (("/things/1", 200), ("/nothing", 404), ("/broken", 500)):
+        answer = await answered(settings, "GET", path, {"Origin": ORIGIN})
+        assert answer.status_code == status
+        assert answer.headers["access-control-allow-origin"] == ORIGIN
+        assert "Origin" in answer.headers["vary"]
+        assert "RateLimit" in answer.headers["access-control-expose-headers"]
+        assert "access-control-allow-credentials" not in answer.headers
+
+
+async def test_a_page_of_another_origin_is_refused_with_a_problem_document() -> None:
+    settings = CorsSettings(origins=ORIGIN)
+    headers = PREFLIGHT | {"Origin": "https://evil.example.com"}
+    answer = await answered(settings, "OPTIONS", "/things/1", headers)
+    assert answer.status_code == 400
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert "access-control-allow-origin" not in answer.headers
+    for origin in ("null", f"{ORIGIN}.evil.example.com", "http://dashboard.example.com"):
+        answer = await answered(settings, "GET", "/things/1", {"Origin": origin})
+        assert "access-control-allow-origin" not in answer.headers
+
+
+@pytest.mark.parametrize("origins", ["dashboard.example.com", "https://a/b", "ftp://a", "https://"])
+def test_what_is_no_origin_is_a_mistake_of_the_settings(origins: str) -> None:
+    with pytest.raises(ValidationError):
+        CorsSettings(origins=origins)
+
+
+async def test_hsts_is_sent_only_when_it_is_configured(http: httpx.AsyncClient) -> None:
+    assert "strict-transport-security" not in (await http.get("/things/1")).headers

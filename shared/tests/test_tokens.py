@@ -94,8 +94,10 @@ class Served:
     def __init__(self) -> None:
         self.answer = web.Response(status=503)
         self.url = ""
+        self.asked = 0
 
     async def get(self, _request: web.Request) -> web.Response:
+        self.asked += 1
         return web.Response(body=self.answer.body, status=self.answer.status)
 
 
@@ -128,6 +130,25 @@ async def test_keys_are_fetched_once_the_issuer_is_there_and_kept_when_it_goes(
         await keys._fetch()
         assert await keys.get("k") == KEY.public_key()
         assert await keys.get("other") is None
+    await keys.stop()
+
+
+async def test_tokens_of_a_new_key_that_come_together_all_wait_for_one_look(served: Served) -> None:
+    served.answer = web.json_response(key_set({"old": KEY.public_key()}))
+    clock = 0.0
+    keys = RemoteKeys(JwksSettings(url=served.url, refresh_seconds=1_000), clock=lambda: clock)
+    keys.start()
+    async with asyncio.timeout(20):
+        while not keys.known:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+    asked = served.asked
+    served.answer = web.json_response(key_set({"new": KEY.public_key()}))
+    clock = 10.0
+    found = await asyncio.gather(*(keys.get("new") for _ in range(20)))
+    assert found == [KEY.public_key()] * 20
+    # And however many ids are invented: nobody asks again before the time is over.
+    await asyncio.gather(*(keys.get(f"invented-{number}") for number in range(100)))
+    assert served.asked - asked == 1
     await keys.stop()
 
 

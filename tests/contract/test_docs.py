@@ -16,6 +16,7 @@ from sensor_consumer.settings import ConsumerSettings
 from sensor_dispatcher.settings import DispatcherProcess
 from sensor_gateway.settings import GatewaySettings
 from sensor_producer.settings import ProducerConfig
+from sensor_shared.contracts.access import PERMISSIONS, Role
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
@@ -81,3 +82,13 @@ def test_the_unit_in_the_document_is_one_that_systemd_takes(tmp_path: Path) -> N
     )
     said = [line for line in done.stderr.splitlines() if "twinup@" in line]
     assert (done.returncode, said) == (0, []), done.stderr
+
+
+def test_the_table_of_permissions_in_the_document_is_the_one_in_the_code() -> None:
+    rows = [
+        f"| `{action}` | {' | '.join('yes' if role in roles else 'no' for role in Role)} |"
+        for action, roles in PERMISSIONS.items()
+    ]
+    text = (ROOT / "docs/security.md").read_text(encoding="utf-8")
+    shown = [line for line in text.splitlines() if re.match(r"\| `[a-z]+:[a-z-]+` \|", line)]
+    assert shown == rows, "it should be:\n" + "\n".join(rows)

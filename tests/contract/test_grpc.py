@@ -56,13 +56,16 @@ def test_enum_values_have_the_numbers_of_the_original() -> None:
     }
 
 
-def test_the_service_has_the_calls_of_the_original() -> None:
+def test_the_service_has_the_calls_of_the_original_and_those_that_people_need() -> None:
     service = alert_pb2.DESCRIPTOR.services_by_name["AlertService"]
     assert service.full_name == "twinup.alert.v1.AlertService"
-    assert set(service.methods_by_name) == {"SendAlert", "GetAlertHistory", "HealthCheck"}
+    assert set(service.methods_by_name) == {
+        *("SendAlert", "GetAlertHistory", "HealthCheck"),
+        *("ListAlerts", "GetAlert", "AcknowledgeAlert", "ClearAlert", "CommentAlert"),
+    }
 
 
-def test_generated_code_is_what_the_proto_file_gives(
+def test_generated_code_is_what_the_proto_files_give(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PATH", str(Path(sys.executable).parent), prepend=":")
@@ -70,7 +73,9 @@ def test_generated_code_is_what_the_proto_file_gives(
     out = str(tmp_path)
     arguments = [f"--{kind}_out={out}" for kind in ("python", "grpc_python", "mypy", "mypy_grpc")]
     command = [sys.executable, "-m", "grpc_tools.protoc", f"-I{ROOT / 'proto'}", *arguments]
-    subprocess.run([*command, "twinup/alert/v1/alert.proto"], check=True)
+    protos = sorted((ROOT / "proto/twinup/alert/v1").glob("*.proto"))
+    assert len(protos) > 1
+    subprocess.run([*command, *(f"twinup/alert/v1/{one.name}" for one in protos)], check=True)
     fresh = {path.name: path.read_text() for path in (tmp_path / "twinup/alert/v1").iterdir()}
     committed = {path.name: path.read_text() for path in GENERATED.glob("*_pb2*")}
     assert fresh == committed

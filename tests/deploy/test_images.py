@@ -17,8 +17,10 @@ NAMES = ("functions", "tools")
 BIN = Path(sys.executable).parent
 VERSION = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
 BESIDE_IMPORTS = {
-    # what serves and what clients load by name
-    "functions": {"uvloop", "httptools", "pyarrow", "cloudevents", "aiohttp", "uuid-utils"},
+    # what serves, what clients load by name, and time zones, whatever the base image has
+    "functions": {
+        *("uvloop", "httptools", "pyarrow", "cloudevents", "aiohttp", "uuid-utils", "tzdata"),
+    },
     "tools": set[str](),
 }
 

@@ -16,27 +16,36 @@ from typing import Any
 import grpc
 import msgspec
 import pytest
+from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.cimpl import NewTopic
 from pydantic import SecretStr
 
 from sensor_alerts.app import AlertsFunction
-from sensor_alerts.domain.alert import Alert, opened
+from sensor_alerts.domain.alert import breach
+from sensor_alerts.notify.settings import AlertMqttSettings, NotifySettings, SmtpSettings
 from sensor_alerts.settings import (
     AlertServiceSettings,
     GrpcSettings,
     LimitsSettings,
-    SmtpSettings,
 )
 from sensor_local.testing import Address, ClickHouseServer, SmtpSink
 from sensor_shared.adapters.clickhouse import ClickHouseSettings
 from sensor_shared.adapters.database import Database
+from sensor_shared.adapters.kafka import KafkaSettings
 from sensor_shared.adapters.redis import RedisSettings
+from sensor_shared.adapters.rules_file import RulesFile
+from sensor_shared.contracts.alert_changes import AlertSnapshot
 from sensor_shared.contracts.alerts import AlertRequested, Place
+from sensor_shared.contracts.events import ALERT_CHANGES, PING
 from sensor_shared.contracts.rules import AlertType, load_rules
 from sensor_shared.runtime.settings import ServerSettings
+from sensor_shared.testing.rest import empty_database
 from twinup.alert.v1 import alert_pb2, alert_pb2_grpc
 
 ROOT = Path(__file__).parents[3]
-RULES = load_rules(ROOT / "configs" / "alert-rules.yaml")
+RULES_FILE = ROOT / "configs" / "alert-rules.yaml"
+RULES = load_rules(RULES_FILE)
 TOKEN = "a service token of the tests"
 DEADLINE = 15.0
 
@@ -114,6 +123,17 @@ class Service:
         status: int = answers[0]["status"]
         return status
 
+    async def sweep(self) -> None:
+        """Posts what the PingSource does."""
+        headers = {
+            "ce-specversion": "1.0",
+            "ce-id": uuid.uuid4().hex,
+            "ce-source": "/tests",
+            "ce-type": PING,
+            "content-type": "application/json",
+        }
+        assert await self.post(headers, b'{"task": "alert-sweep"}') == 202
+
 
 def credentials(token: str = TOKEN) -> tuple[tuple[str, str], ...]:
     return (("authorization", f"Bearer {token}"),)
@@ -126,12 +146,13 @@ class World:
     settings: AlertServiceSettings
     mails: Mails
     prefix: str
+    rules: Path = RULES_FILE
     _running: list[Service] = field(default_factory=list)
 
     async def start(self, prefix: str | None = None, **changes: Any) -> Service:
         """Starts an instance, with some sections of the settings exchanged."""
         settings = self.settings.model_copy(update=changes)
-        function = AlertsFunction(settings, RULES, prefix=prefix or self.prefix)
+        function = AlertsFunction(settings, RulesFile(self.rules), prefix=prefix or self.prefix)
         await function.start()
         channel = grpc.aio.insecure_channel(f"127.0.0.1:{function.grpc_port}")
         service = Service(function, channel)
@@ -173,17 +194,43 @@ def clickhouse(clickhouse_server: ClickHouseServer) -> ClickHouseSettings:
     )
 
 
+@pytest.fixture(scope="session")
+def changes_topic(kafka_broker: str) -> str:
+    """Makes the topic of the changes and returns where Kafka is."""
+    admin = AdminClient({"bootstrap.servers": kafka_broker})
+    (made,) = admin.create_topics([NewTopic(ALERT_CHANGES, 1, 1)]).values()
+    try:
+        made.result(timeout=30)
+    except KafkaException as error:
+        assert error.args[0].code() == KafkaError.TOPIC_ALREADY_EXISTS  # noqa: PT017
+    return kafka_broker
+
+
+@pytest.fixture
+async def lone_redis(redis_server: Address, worker_id: str) -> RedisSettings:
+    """A database of Redis, emptied, that this worker has for itself."""
+    number = await empty_database(redis_server.host, redis_server.port, worker_id)
+    return RedisSettings(host=redis_server.host, port=redis_server.port, db=number)
+
+
 @pytest.fixture
 async def world(
-    clickhouse: ClickHouseSettings, redis_server: Address, smtp_sink: SmtpSink
+    clickhouse: ClickHouseSettings,
+    lone_redis: RedisSettings,
+    smtp_sink: SmtpSink,
+    mqtt_broker: Address,
+    changes_topic: str,
 ) -> AsyncIterator[World]:
     recipient = f"{uuid.uuid4().hex}@example.com"
     settings = AlertServiceSettings(
         grpc=GrpcSettings(token=SecretStr(TOKEN), port=0),
         server=ServerSettings(port=0),
         clickhouse=clickhouse,
-        redis=RedisSettings(host=redis_server.host, port=redis_server.port),
+        redis=lone_redis,
+        kafka=KafkaSettings(brokers=changes_topic),
         limits=LimitsSettings(update=0.05),
+        mqtt=AlertMqttSettings(host=mqtt_broker.host, port=mqtt_broker.port),
+        notify=NotifySettings(take_up=0.5, silences=0.2),
         smtp=SmtpSettings(
             host=smtp_sink.host,
             port=smtp_sink.port,
@@ -191,6 +238,7 @@ async def world(
             sender="alerts@example.com",
             recipients=(recipient,),
             collect=0.05,
+            per_minute=10_000,
         ),
     )
     made = World(settings, Mails(smtp_sink.url, recipient), prefix=uuid.uuid4().hex)
@@ -233,6 +281,6 @@ REQUEST = AlertRequested(
 )
 
 
-def alert(**changes: Any) -> Alert:
+def alert(**changes: Any) -> AlertSnapshot:
     """Returns a new alert of a request with some fields changed."""
-    return opened(msgspec.structs.replace(REQUEST, **changes), RULES, NOW)
+    return breach(msgspec.structs.replace(REQUEST, **changes), RULES, NOW)

@@ -3,16 +3,12 @@
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from sensor_alerts.domain.alert import Alert, InvalidRequestError, rank, severity_of
+from sensor_alerts.domain.alert import InvalidRequestError, severity_of
 from sensor_shared.contracts.alerts import Place
 from sensor_shared.contracts.rules import AlertType, Severity
 
 from .alert_world import NOW, alert
-
-WINDOW_MS = 300_000
 
 
 @pytest.mark.parametrize(
@@ -63,67 +59,11 @@ def test_numbers_and_moments_that_cannot_be_are_refused(wrong: dict[str, object]
 
 def test_moments_are_kept_in_utc_to_the_millisecond() -> None:
     moment = datetime.fromisoformat("2026-11-23T14:30:00.123987+05:00")
-    kept = alert(timestamp=moment).timestamp
+    kept = alert(timestamp=moment).first_at
     assert kept == datetime(2026, 11, 23, 9, 30, 0, 123_000, tzinfo=UTC)
     assert kept.tzinfo is UTC
 
 
 def test_ranks_and_severities_are_the_same_order() -> None:
-    assert [severity_of(rank(severity)) for severity in Severity] == list(Severity)
-    assert [rank(severity) for severity in Severity] == [1, 2, 3, 4]
-
-
-@pytest.mark.parametrize(
-    ("changes", "covered"),
-    [
-        ({"alert_id": "second", "timestamp": NOW + timedelta(seconds=300)}, True),
-        ({"alert_id": "second", "timestamp": NOW + timedelta(seconds=301)}, False),
-        ({"alert_id": "second", "timestamp": NOW - timedelta(seconds=300)}, True),
-        ({"alert_id": "second", "timestamp": NOW - timedelta(seconds=301)}, False),
-        ({"alert_id": "second", "rule": "humidity-high"}, False),
-        ({"alert_id": "second", "device_id": "another"}, False),
-        ({"alert_id": "second", "rule": ""}, False),
-        ({"timestamp": NOW - timedelta(days=1)}, True),
-    ],
-)
-def test_what_belongs_to_an_alert(changes: dict[str, object], covered: bool) -> None:
-    assert alert().covers(alert(**changes), WINDOW_MS) is covered
-
-
-def test_an_alert_that_goes_on_covers_what_follows_its_last_breach() -> None:
-    going_on = alert().joined_by(alert(alert_id="second", timestamp=NOW + timedelta(seconds=200)))
-    later = alert(alert_id="third", timestamp=NOW + timedelta(seconds=450))
-    assert going_on.covers(later, WINDOW_MS)
-    assert not alert().covers(later, WINDOW_MS)
-
-
-breaches = st.lists(
-    st.tuples(st.integers(0, 86_000), st.floats(90.5, 200.0)), min_size=1, max_size=20
-)
-
-
-@given(breaches)
-def test_the_order_of_breaches_does_not_change_what_they_come_to(
-    told: list[tuple[int, float]],
-) -> None:
-    """Last value and last moment by event time, the highest severity, every one counted."""
-    by_second = dict(told)
-    parts = [
-        alert(alert_id=str(second), timestamp=NOW + timedelta(seconds=second), value=value)
-        for second, value in by_second.items()
-    ]
-
-    def fold(ordered: list[Alert]) -> Alert:
-        result = alert(value=90.1)
-        for part in ordered:
-            result = result.joined_by(part)
-        return result
-
-    one, other = fold(parts), fold(parts[::-1])
-    assert one.count == other.count == len(parts) + 1
-    assert one.version == len(parts) + 1
-    assert one.severity == other.severity == max((p.severity for p in parts), key=rank)
-    latest = max(parts, key=lambda part: part.timestamp_ms)
-    assert one.last_ms == other.last_ms == latest.timestamp_ms
-    if latest.timestamp_ms > alert().timestamp_ms:
-        assert one.value == other.value == latest.value
+    assert [severity_of(severity.rank) for severity in Severity] == list(Severity)
+    assert [severity.rank for severity in Severity] == [1, 2, 3, 4]

@@ -10,7 +10,7 @@ from prometheus_client import REGISTRY
 from sensor_alerts import requests
 from sensor_shared.contracts import alerts
 from sensor_shared.contracts.alerts import AlertRequested
-from sensor_shared.contracts.events import ALERT_REQUESTED_V1, PING, READINGS_V1
+from sensor_shared.contracts.events import ALERT_REQUESTED_V1, READINGS_V1
 
 from .alert_world import World, device, eventually, request
 
@@ -93,28 +93,29 @@ async def test_with_clickhouse_away_events_are_to_come_again(world: World) -> No
     assert await service.post(headers(ALERT_REQUESTED_V1), body(wanted(device()))) == 503
 
 
-async def test_the_sweep_records_what_has_changed(world: World) -> None:
-    """With updates an hour apart, it is the sweep that writes the count."""
-    limits = world.settings.limits.model_copy(update={"update": 3600.0})
-    service, who = await world.ready(limits=limits), device()
+async def test_the_sweep_writes_the_count_and_the_last_value_not_more_often_than_it_may(
+    world: World,
+) -> None:
+    hourly = world.settings.limits.model_copy(update={"update": 3600.0})
+    # A mail would be noted in the record, and the count with it.
+    silent = world.settings.smtp.model_copy(update={"recipients": ()})
+    service, who = await world.ready(limits=hourly, smtp=silent), device()
     for n in range(4):
-        await service.send(request(who, after=n))
-    count = "SELECT metadata['count'] FROM alerts FINAL"
-    assert await world.rows(count) == [("1",)]
-    assert await service.post(headers(PING), b'{"task": "alert-sweep"}') == 202
-    assert await world.rows(count) == [("4",)]
+        await service.send(request(who, after=n, temperature=96.0 + n / 10))
+    asked = "SELECT count, value FROM alerts FINAL"
+    await service.sweep()
+    assert await world.rows(asked) == [(1, 96.0)]
+    other = await world.ready(smtp=silent)
+    await other.sweep()
+    assert await world.rows(asked) == [(4, 96.3)]
 
 
-async def test_a_stop_records_what_has_changed_and_sends_what_waits(world: World) -> None:
-    limits = world.settings.limits.model_copy(update={"update": 3600.0})
+async def test_a_stop_sends_what_waits(world: World) -> None:
     smtp = world.settings.smtp.model_copy(update={"collect": 3600.0})
-    service, who = await world.ready(limits=limits, smtp=smtp), device()
-    for n in range(4):
-        await service.send(request(who, after=n))
+    service = await world.ready(smtp=smtp)
+    await service.send(request(device()))
     await service.function.stop()
-    assert await world.rows("SELECT metadata['count'], email_sent FROM alerts FINAL") == [
-        ("4", True)
-    ]
+    assert await world.rows("SELECT email_sent FROM alerts FINAL") == [(True,)]
     assert len(await world.mails.all()) == 1
 
 
@@ -144,7 +145,7 @@ async def test_metrics_count_every_step(world: World) -> None:
     assert steps == {
         "received": 4,
         "raised": 1,
-        "joined": 1,
+        "joined": 2,
         "repeated": 1,
         "cooldown": 1,
         "notified": 1,

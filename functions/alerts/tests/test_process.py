@@ -6,6 +6,7 @@ import os
 import signal
 import socket
 import sys
+from dataclasses import dataclass
 
 import grpc
 import pytest
@@ -36,7 +37,28 @@ async def status(port: int, path: str) -> int:
     return int(line.split()[1])
 
 
-async def test_it_serves_both_ways_and_ends_cleanly_when_told_to(world: World) -> None:
+@dataclass
+class Running:
+    """A process of the alert service."""
+
+    process: asyncio.subprocess.Process
+    port: int
+    grpc_port: int
+
+    async def ready(self) -> None:
+        async with asyncio.timeout(2 * DEADLINE):
+            while await status(self.port, "/health/readiness") != 200:
+                assert self.process.returncode is None
+                await asyncio.sleep(0.05)
+
+    async def stop(self) -> str:
+        """Ends it and returns its log."""
+        self.process.send_signal(signal.SIGTERM)
+        _, log = await asyncio.wait_for(self.process.communicate(), 2 * DEADLINE)
+        return log.decode()
+
+
+async def started(world: World) -> Running:
     port, grpc_port = free_port(), free_port()
     settings = world.settings
     process = await asyncio.create_subprocess_exec(
@@ -52,16 +74,22 @@ async def test_it_serves_both_ways_and_ends_cleanly_when_told_to(world: World) -
             "TWINUP_CLICKHOUSE_PASSWORD": settings.clickhouse.password.get_secret_value(),
             "TWINUP_CLICKHOUSE_DATABASE": settings.clickhouse.database,
             "TWINUP_REDIS_PORT": str(settings.redis.port),
+            "TWINUP_MQTT_PORT": str(settings.mqtt.port),
+            "TWINUP_REDIS_DB": str(settings.redis.db),
+            "TWINUP_KAFKA_BROKERS": settings.kafka.brokers,
             "TWINUP_SMTP_PORT": str(settings.smtp.port),
             "TWINUP_SMTP_RECIPIENTS": world.mails.recipient,
         },
         stderr=asyncio.subprocess.PIPE,
     )
+    return Running(process, port, grpc_port)
+
+
+async def test_it_serves_both_ways_and_ends_cleanly_when_told_to(world: World) -> None:
+    running = await started(world)
+    process, port, grpc_port = running.process, running.port, running.grpc_port
     try:
-        async with asyncio.timeout(2 * DEADLINE):
-            while await status(port, "/health/readiness") != 200:
-                assert process.returncode is None
-                await asyncio.sleep(0.05)
+        await running.ready()
         sent = request(device())
         async with grpc.aio.insecure_channel(f"127.0.0.1:{grpc_port}") as channel:
             stub = alert_pb2_grpc.AlertServiceStub(channel)
@@ -71,12 +99,41 @@ async def test_it_serves_both_ways_and_ends_cleanly_when_told_to(world: World) -
             assert healthy.healthy
         assert await status(port, "/metrics") == 200
     finally:
-        process.send_signal(signal.SIGTERM)
-        _, log = await asyncio.wait_for(process.communicate(), 2 * DEADLINE)
-    assert process.returncode == 0, log.decode()
+        log = await running.stop()
+    assert process.returncode == 0, log
     lines = [json.loads(line) for line in log.splitlines()]
     assert [line for line in lines if line["level"] in ("warning", "error")] == []
-    assert TOKEN not in log.decode()
+    assert TOKEN not in log
     assert await world.rows("SELECT alert_id, email_sent FROM alerts FINAL") == [
         (sent.alert_id, True)
     ], "the mail that waited went out before the end"
+
+
+async def test_processes_that_get_the_same_breaches_at_once_make_one_alert_and_tell_of_it_once(
+    world: World,
+) -> None:
+    """Three processes, each sent all of the breaches of ten devices at the same time."""
+    running = [await started(world) for _ in range(3)]
+    who = [device() for _ in range(10)]
+    sent = [request(one, after=second) for one in who for second in range(4)]
+    try:
+        await asyncio.gather(*(one.ready() for one in running))
+        channels = [grpc.aio.insecure_channel(f"127.0.0.1:{one.grpc_port}") for one in running]
+        stubs = [alert_pb2_grpc.AlertServiceStub(channel) for channel in channels]
+        answers = await asyncio.gather(
+            *(stub.SendAlert(one, metadata=credentials()) for stub in stubs for one in sent)
+        )
+        for channel in channels:
+            await channel.close(grace=None)
+    finally:
+        logs = [await one.stop() for one in running]
+    assert not any('"level": "error"' in log for log in logs)
+    by_device: dict[str, set[str]] = {}
+    for one, answer in zip(sent * 3, answers, strict=True):
+        by_device.setdefault(one.device_id, set()).add(answer.alert_id)
+    assert {len(ids) for ids in by_device.values()} == {1}
+    assert await world.rows("SELECT count(), uniqExact(device_id) FROM alerts FINAL") == [(10, 10)]
+    raised = "SELECT count() FROM alert_changes FINAL WHERE kind = 'raised'"
+    assert await world.rows(raised) == [(10,)]
+    mails = [str(mail) for mail in await world.mails.all()]
+    assert [sum(one in mail for mail in mails) for one in who] == [1] * 10

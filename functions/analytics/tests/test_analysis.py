@@ -10,13 +10,12 @@ import pytest
 from redis.asyncio import Redis
 
 from sensor_analytics.analysis import Analysis
-from sensor_analytics.domain.fold import MINUTE_MS
-from sensor_analytics.domain.layout import devices_from, minutes_from
-from sensor_analytics.messages import moment
-from sensor_analytics.settings import WindowSettings
 from sensor_analytics.state import DeviceStore
 from sensor_shared.adapters.redis import RedisSettings, connect
+from sensor_shared.adapters.windows import WindowSettings
 from sensor_shared.contracts.errors import Retry
+from sensor_shared.contracts.events import rfc3339_ms
+from sensor_shared.contracts.windows.layout import MINUTE_MS, devices_from, minutes_from
 from sensor_shared.testing.line import Line
 
 from .conftest import Row, batch_of
@@ -233,7 +232,7 @@ async def test_trends_are_fitted_over_all_minutes_of_the_window(redis: Redis, pr
 
 
 def timestamp(offset_ms: int) -> str:
-    return moment(BEGIN + offset_ms)
+    return rfc3339_ms(BEGIN + offset_ms)
 
 
 async def test_deltas_of_a_device_keep_their_distance(redis: Redis, prefix: str) -> None:

@@ -10,9 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sensor_analytics.domain.delta import Changes, advance, strongest
-from sensor_analytics.domain.fold import MINUTE_MS, cells, fold
-from sensor_analytics.domain.layout import (
+from sensor_analytics.domain.fold import cells, fold
+from sensor_analytics.domain.observations import observe
+from sensor_shared.contracts.readings import METRICS, SCHEMA
+from sensor_shared.contracts.windows.layout import (
     DEVICE,
+    MINUTE_MS,
     SUMS,
     device_records,
     devices_from,
@@ -20,8 +23,6 @@ from sensor_analytics.domain.layout import (
     minute_records,
     minutes_from,
 )
-from sensor_analytics.domain.observations import observe
-from sensor_shared.contracts.readings import METRICS, SCHEMA
 
 BEGIN = 1_795_462_320_000  # a full minute
 WINDOW = 5

@@ -3,8 +3,8 @@
 import pytest
 from redis.asyncio import Redis
 
-from sensor_analytics.domain.layout import TOKEN_BYTES
 from sensor_analytics.state import Change, DeviceStore
+from sensor_shared.contracts.windows.layout import TOKEN_BYTES
 
 pytestmark = pytest.mark.integration
 

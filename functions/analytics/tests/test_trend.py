@@ -6,10 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sensor_analytics.domain.fold import MINUTE_MS
-from sensor_analytics.domain.layout import Sums, empty
 from sensor_analytics.domain.pace import phases, turns
-from sensor_analytics.domain.trend import directions, trends
+from sensor_shared.contracts.windows.layout import MINUTE_MS, Sums, empty
+from sensor_shared.contracts.windows.trend import directions, trends
 
 HOUR_MS = 60 * MINUTE_MS
 SLOPES = np.array([1.0, 3.0, 1.0])

@@ -23,6 +23,8 @@ from sensor_shared.testing.parts import Lines
 
 ADMIN_PASSWORD = "the first admin's own"
 PASSWORD = "a password of theirs"
+WIDE = {"login_burst": 1_000, "refresh_burst": 1_000}
+"""Tests log in more often than people; those of the limits say their own."""
 CHEAP = PasswordSettings(time_cost=1, memory_kib=64, parallelism=1)
 
 
@@ -50,7 +52,8 @@ def key_file(tmp_path: Path, key: Ed25519PrivateKey) -> Path:
 
 def settings_of(lines: Lines, key_file: Path, **policy: Any) -> AuthSettings:
     auth = {"signing_key_file": key_file, "admin_password": ADMIN_PASSWORD, **policy}
-    return AuthSettings.model_validate({**lines.sections, "passwords": CHEAP, "auth": auth})
+    sections = {**lines.sections, "passwords": CHEAP, "auth": auth, "limits": WIDE}
+    return AuthSettings.model_validate(sections)
 
 
 @asynccontextmanager

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from sensor_shared.adapters.database import Database
 from sensor_shared.testing import rest
 from sensor_shared.testing.parts import Lines
 
@@ -71,14 +72,14 @@ async def test_a_password_given_later_does_not_replace_the_first(
 ) -> None:
     async with running(settings_of(lines, key_file)) as auth:
         await until(auth.ready)
-    async with running(settings_of(lines, key_file, admin_password="another one")) as auth:
+    async with running(settings_of(lines, key_file, admin_password="quite another one")) as auth:
         await until(auth.ready)
         async with rest.client(auth) as http:
             await log_in(http)
 
 
 async def test_a_hash_of_another_cost_is_replaced_at_the_next_login(
-    lines: Lines, key_file: Path
+    lines: Lines, key_file: Path, database: Database
 ) -> None:
     async with running(settings_of(lines, key_file)) as auth:
         await until(auth.ready)
@@ -90,7 +91,8 @@ async def test_a_hash_of_another_cost_is_replaced_at_the_next_login(
     async with running(dearer) as auth, rest.client(auth) as http:
         await until(auth.ready)
         await log_in(http)
-        user = await auth._accounts._users.find("admin")
-        assert "t=2" in user.password_hash
-        assert user.version == 2
+        sql = "SELECT password_hash, version FROM users FINAL WHERE username = 'admin'"
+        [(password_hash, version)] = await database.rows(sql)
+        assert "t=2" in password_hash
+        assert version == 2
         await log_in(http)

@@ -56,10 +56,14 @@ async def test_a_refresh_yields_a_new_pair_of_the_same_session(http: httpx.Async
     assert verified[1]["username"] == "user"
 
 
-async def test_an_old_refresh_token_ends_the_whole_session(http: httpx.AsyncClient) -> None:
+async def test_a_refresh_token_from_before_the_last_one_ends_the_whole_session(
+    http: httpx.AsyncClient,
+) -> None:
     first = await log_in(http)
     old = {"refresh_token": first["refresh_token"]}
     second = (await http.post("/auth/refresh", json=old)).json()
+    used = {"refresh_token": second["refresh_token"]}
+    second = (await http.post("/auth/refresh", json=used)).json()
     assert (await http.post("/auth/refresh", json=old)).status_code == 401
     newest = {"refresh_token": second["refresh_token"]}
     assert (await http.post("/auth/refresh", json=newest)).status_code == 401

@@ -11,11 +11,13 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, generate_private_key
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from sensor_auth.attempts import LocalAttempts
 from sensor_auth.domain import BusyError, User
+from sensor_auth.keyring import SigningKey
 from sensor_auth.passwords import Passwords
 from sensor_auth.settings import AuthSettings, PasswordSettings
-from sensor_auth.tokens import Issuer, SigningKey
+from sensor_auth.slowdown import LocalSlowdown
+from sensor_auth.tokens import Issuer
+from sensor_auth.tries import OTHERS_FIRST, LocalTries, Outcome
 from sensor_shared.contracts.access import Role
 from sensor_shared.runtime.settings import SettingsError
 
@@ -102,8 +104,9 @@ def test_the_config_file_holds_the_defaults_and_only_keys_that_exist() -> None:
 
 
 def test_access_and_refresh_tokens_differ_in_type_and_audience() -> None:
+    key = SigningKey(Ed25519PrivateKey.generate())
     issuer = Issuer(
-        SigningKey(Ed25519PrivateKey.generate()),
+        lambda: key,
         issuer="i",
         audience="a",
         access_seconds=900,
@@ -123,21 +126,47 @@ def test_access_and_refresh_tokens_differ_in_type_and_audience() -> None:
 
 def test_the_local_lock_ends_when_its_time_is_over_and_tries_do_not_extend_it() -> None:
     now = 0.0
-    attempts = LocalAttempts(limit=2, seconds=10, clock=lambda: now)
-    assert [attempts.take("k"), attempts.take("k")] == [0, 0]
+    tries = LocalTries(limit=2, seconds=10, clock=lambda: now)
+    for _ in range(2):
+        assert tries.take("k") == 0
+        tries.finish("k", Outcome.WRONG)
     now = 4.0
-    assert attempts.take("k") == 6_000
-    assert attempts.take("other") == 0
+    assert tries.take("k") == 6_000
+    assert tries.take("other") == 0
     now = 10.0
-    assert attempts.take("k") == 0
-    attempts.forget("k")
-    assert [attempts.take("k"), attempts.take("k")] == [0, 0]
-    assert attempts.take("k") > 0
+    assert tries.take("k") == 0
+    tries.finish("k", Outcome.RIGHT)
+    assert [tries.take("k"), tries.take("k")] == [0, 0]
+
+
+def test_local_tries_under_way_count_as_failures_until_they_are_finished() -> None:
+    tries = LocalTries(limit=2, seconds=10, clock=lambda: 0.0)
+    assert [tries.take("k"), tries.take("k"), tries.take("k")] == [0, 0, OTHERS_FIRST]
+    tries.finish("k", Outcome.WITHDRAWN)
+    assert tries.take("k") == 0
+    tries.finish("k", Outcome.WRONG)
+    assert tries.take("k") == OTHERS_FIRST
+    tries.finish("k", Outcome.WRONG)
+    assert tries.take("k") > 0
 
 
 def test_the_local_count_is_bounded() -> None:
-    attempts = LocalAttempts(limit=1, seconds=10, clock=lambda: 0.0)
+    tries = LocalTries(limit=1, seconds=10, clock=lambda: 0.0)
     for number in range(10_001):
-        attempts.take(str(number))
-    assert len(attempts._counts) == 10_000
-    assert attempts.take("10000") > 0
+        tries.take(str(number))
+        tries.finish(str(number), Outcome.WRONG)
+    assert len(tries._counts) == 10_000
+    assert tries.take("10000") > 0
+
+
+def test_local_tries_are_slowed_down_when_the_free_ones_are_used_up() -> None:
+    now = 100.0
+    slow = LocalSlowdown(free=3, seconds=2, clock=lambda: now)
+    assert [slow.take("k") for _ in range(4)] == [0, 0, 0, 2]
+    assert slow.take("other") == 0
+    slow.give_back("k")
+    assert [slow.take("k"), slow.take("k")] == [0, 2]
+    now = 102.0
+    assert [slow.take("k"), slow.take("k")] == [0, 2]
+    now = 1_000.0
+    assert [slow.take("k") for _ in range(4)] == [0, 0, 0, 2]

@@ -2,12 +2,14 @@
 
 import asyncio
 import uuid
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 import httpx
+import pyarrow as pa
 import pytest
 from aiohttp import web
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -18,7 +20,9 @@ from sensor_gateway.settings import GatewaySettings
 from sensor_shared.adapters import clickhouse
 from sensor_shared.adapters.clickhouse import ClickHouseSettings
 from sensor_shared.adapters.jwks import key_set
+from sensor_shared.adapters.redis import RedisSettings, connect
 from sensor_shared.adapters.sessions import session_key
+from sensor_shared.contracts.readings import SCHEMA
 from sensor_shared.testing import rest
 from sensor_shared.testing.parts import Lines
 from sensor_shared.testing.tokens import access_token
@@ -68,10 +72,26 @@ async def issuer(key: Ed25519PrivateKey) -> AsyncIterator[Issuer]:
 
 
 @pytest.fixture
-async def gateway(lines: Lines, issuer: Issuer) -> AsyncIterator[Gateway]:
-    sections = {"jwks": {"url": issuer.url}, "gateway": {"probe_seconds": 0.2}}
+def section() -> dict[str, Any]:
+    """What a test module changes in the settings' section `gateway`."""
+    return {}
+
+
+@pytest.fixture
+def made(lines: Lines, issuer: Issuer, section: dict[str, Any]) -> Gateway:
+    """The gateway before it is started."""
+    sections = {
+        "jwks": {"url": issuer.url},
+        "gateway": {"probe_seconds": 0.2, **section},
+        "limits": rest.UNLIMITED,
+    }
     settings = GatewaySettings.model_validate({**lines.sections, **sections})
-    function = Gateway(settings, now_ms=lambda: BASE_MS + 60_000)
+    return Gateway(settings, now_ms=lambda: BASE_MS + 60_000)
+
+
+@pytest.fixture
+async def gateway(made: Gateway) -> AsyncIterator[Gateway]:
+    function = made
     await function.start()
     await until(function.ready)
     yield function
@@ -81,8 +101,8 @@ async def gateway(lines: Lines, issuer: Issuer) -> AsyncIterator[Gateway]:
 @pytest.fixture
 async def redis(redis_server: Any, lines: Lines) -> AsyncIterator[Redis]:
     """Straight to Redis, past the line."""
-    db = lines.sections["redis"]["db"]
-    async with Redis(host=redis_server.host, port=redis_server.port, db=db) as client:
+    section = {**lines.sections["redis"], "port": redis_server.port}
+    async with connect(RedisSettings.model_validate(section)) as client:
         yield client
 
 
@@ -102,10 +122,22 @@ class Caller:
     redis: Redis
     key: Ed25519PrivateKey
 
-    async def token(self, role: str) -> str:
+    async def token(self, role: str, life: int = 900) -> str:
         session = uuid.uuid4().hex
         await self.redis.set(session_key(session), "a refresh token's id", ex=60)
-        return access_token(self.key, KID, role, session)
+        return access_token(self.key, KID, role, session, life=life)
+
+
+@pytest.fixture
+async def served(made: Gateway, caller: "Caller") -> AsyncIterator[httpx.AsyncClient]:
+    """A reader's client of the gateway behind uvicorn, as people reach it."""
+    with ExitStack() as stack:
+        url = await asyncio.to_thread(stack.enter_context, rest.served(made))
+        headers = {"Authorization": f"Bearer {await caller.token('readonly')}"}
+        async with httpx.AsyncClient(base_url=url, headers=headers, timeout=30) as client:
+            await until(made.ready)
+            yield client
+        await asyncio.to_thread(stack.close)
 
 
 @pytest.fixture
@@ -129,6 +161,27 @@ async def http(gateway: Gateway, caller: Caller) -> AsyncIterator[httpx.AsyncCli
 
 def moment(offset_ms: int) -> datetime:
     return datetime.fromtimestamp((BASE_MS + offset_ms) / 1000, UTC)
+
+
+def readings_of(
+    temperatures: Mapping[str, float], measured: datetime, *, region: str = "north"
+) -> pa.RecordBatch:
+    """A reading of each device, as the consumer gives them to Redis."""
+    rows = [
+        {
+            "device_id": device_id,
+            "timestamp": measured,
+            "temperature": temperature,
+            "humidity": 50.25,
+            "pressure": None,
+            "status": "active",
+            "latitude": 40.5,
+            "longitude": 27.25,
+            "region": region,
+        }
+        for device_id, temperature in temperatures.items()
+    ]
+    return pa.RecordBatch.from_pylist(rows, SCHEMA)
 
 
 async def add_reading(

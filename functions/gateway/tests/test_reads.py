@@ -11,11 +11,10 @@ from redis.asyncio import Redis
 
 from sensor_gateway.app import Gateway
 from sensor_gateway.settings import GatewaySettings
-from sensor_shared.adapters.latest import LAST_SEEN, LatestReadings
-from sensor_shared.contracts.readings import SCHEMA
+from sensor_shared.adapters.latest import LatestReadings
 from sensor_shared.testing.parts import Lines
 
-from .conftest import BASE_MS, DEVICE, Issuer, add_devices, add_reading, moment, until
+from .conftest import BASE_MS, DEVICE, Issuer, add_devices, add_reading, moment, readings_of, until
 
 pytestmark = pytest.mark.integration
 METRICS = f"/api/v1/devices/{DEVICE}/metrics"
@@ -23,18 +22,7 @@ HISTORY = f"/api/v1/devices/{DEVICE}/history"
 
 
 def batch(offset_ms: int, temperature: float) -> pa.RecordBatch:
-    reading = {
-        "device_id": DEVICE,
-        "timestamp": moment(offset_ms),
-        "temperature": temperature,
-        "humidity": 50.25,
-        "pressure": None,
-        "status": "active",
-        "latitude": 40.5,
-        "longitude": 27.25,
-        "region": "north",
-    }
-    return pa.RecordBatch.from_pylist([reading], SCHEMA)
+    return readings_of({DEVICE: temperature}, moment(offset_ms))
 
 
 async def test_the_latest_metrics_are_what_redis_holds_byte_for_byte(
@@ -122,37 +110,6 @@ async def test_an_unknown_device_is_404(http: httpx.AsyncClient) -> None:
         assert answer.json()["title"] == "Not Found"
 
 
-async def test_devices_come_in_pages_with_when_they_were_seen(
-    http: httpx.AsyncClient, sql: Any, redis: Redis
-) -> None:
-    ids = [f"weather_station_{n:06}" for n in range(25)]
-    await add_devices(sql, *ids)
-    await add_devices(sql, ids[0], region="south")  # the same device once more
-    await redis.zadd(LAST_SEEN, {ids[0]: BASE_MS + 1})
-    first = (await http.get("/api/v1/devices", params={"page_size": 10})).json()
-    assert [item["device_id"] for item in first["items"]] == ids[:10]
-    assert (first["page"], first["page_size"], first["total"]) == (1, 10, 25)
-    assert first["items"][0]["last_seen"] == "2026-09-21T00:00:00.001000Z"
-    assert first["items"][1]["last_seen"] is None
-    third = (await http.get("/api/v1/devices", params={"page": 3, "page_size": 10})).json()
-    assert [item["device_id"] for item in third["items"]] == ids[20:]
-    beyond = (await http.get("/api/v1/devices", params={"page": 4, "page_size": 10})).json()
-    assert (beyond["items"], beyond["total"]) == ([], 25)
-    everything = (await http.get("/api/v1/devices")).json()
-    assert (len(everything["items"]), everything["page_size"]) == (25, 100)
-
-
-async def test_a_page_that_cannot_be_is_422(http: httpx.AsyncClient) -> None:
-    impossible: list[dict[str, Any]] = [
-        {"page": 0}, {"page": "x"}, {"page": -1}, {"page": 10**30}, {"page_size": 0},
-        {"page_size": 1_001},
-    ]  # fmt: skip
-    for parameters in impossible:
-        answer = await http.get("/api/v1/devices", params=parameters)
-        assert answer.status_code == 422, parameters
-        assert answer.json()["errors"][0]["location"] == f"query.{next(iter(parameters))}"
-
-
 async def test_a_history_counts_each_moment_once_and_keeps_to_its_span(
     http: httpx.AsyncClient, sql: Any
 ) -> None:
@@ -165,8 +122,11 @@ async def test_a_history_counts_each_moment_once_and_keeps_to_its_span(
         "device_id": DEVICE,
         "from": "2026-09-21T00:00:01.000Z",
         "to": "2026-09-21T00:00:03.000Z",
+        "resolution": "raw",
         "order": "newest",
+        "minutes_behind": 0,
         "truncated": False,
+        "next": None,
         "items": [
             {
                 "timestamp": f"2026-09-21T00:00:0{second}.000Z",
@@ -213,12 +173,17 @@ async def test_a_history_that_cannot_be_is_422(http: httpx.AsyncClient) -> None:
         assert answer.headers["content-type"] == "application/problem+json"
 
 
+async def test_health_is_at_the_originals_path_too(anonymous: httpx.AsyncClient) -> None:
+    short, long = await anonymous.get("/health"), await anonymous.get("/api/v1/health")
+    assert (short.status_code, short.json()) == (long.status_code, long.json())
+
+
 async def test_what_is_no_device_id_reaches_no_store(http: httpx.AsyncClient, lines: Lines) -> None:
     await lines.clickhouse.cut()
     strange = ("a'b", "x' OR '1'='1", "%00", "a" * 129, "a%0Ab", "ä", "{x:String}", "a%0A")
     for device in strange:
-        for what in ("metrics", "history"):
-            answer = await http.get(f"/api/v1/devices/{device}/{what}")
+        for what in ("/metrics", "/history", "/analytics", ""):
+            answer = await http.get(f"/api/v1/devices/{device}{what}")
             assert answer.status_code == 422, device
             assert answer.json()["errors"][0]["location"] == "path.device_id"
 

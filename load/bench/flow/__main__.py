@@ -11,12 +11,13 @@ from typing import Any
 
 from rich.console import Console
 
+from load.bench.api import scenarios
 from load.bench.flow import baseline, limits, machine, report, steady, storage
 from load.bench.flow.bed import Bed, BenchError
 from load.bench.flow.holding import PARTS, WIRING
 from sensor_local.failure import StartError
 
-PIECES = ("steady", "max", "baseline", "storage")
+PIECES = ("steady", "max", "baseline", "storage", "api")
 _INTERRUPTED = 130
 
 
@@ -56,17 +57,20 @@ def _measure(options: argparse.Namespace, tell: Callable[[str], None]) -> dict[s
         "baseline": None,
         "ratio": None,
         "bytes_per_reading": None,
+        "api": None,
         "details": {},
     }
     if "steady" in options.only:
         results["steady"] = steady.measure(
             warm_up=options.warm_up, seconds=options.seconds, tell=tell
         )
-    if set(options.only) - {"steady"}:
+    if set(options.only) - {"steady", "api"}:
         tell("starting the consumer path")
         with Bed(PARTS, tell) as bed:
             bed.start_dispatcher(*WIRING)
             _measure_path(bed, options, results, tell)
+    if "api" in options.only:
+        results["api"] = scenarios.measure(tell=tell)
     return results
 
 

@@ -25,6 +25,12 @@ from sensor_local.system import System
 
 _STOP_SECONDS = 40.0
 _READY_SECONDS = 60.0
+_UNLIMITED = {
+    f"TWINUP_ONLY_{process}_LIMITS_{name}": "1000000"
+    for process in ("AUTH", "GATEWAY")  # LIMITS of alerts are other ones
+    for name in ("USER_BURST", "USER_PER_SECOND", "ADDRESS_BURST", "ADDRESS_PER_SECOND")
+}
+"""One user at one address asks for all that is measured."""
 
 
 class BenchError(RuntimeError):
@@ -40,10 +46,14 @@ class Bed:
     Args:
         only: names of the supervisor's processes.
         tell: takes one line for people.
+        stored: what ClickHouse has already, and keeps; None: it begins with nothing.
     """
 
-    def __init__(self, only: Sequence[str], tell: Callable[[str], None]):
+    def __init__(
+        self, only: Sequence[str], tell: Callable[[str], None], *, stored: Path | None = None
+    ):
         self._only = only
+        self._stored = stored
         self._tell = tell
         self._own: dict[str, subprocess.Popen[str]] = {}
 
@@ -55,9 +65,13 @@ class Bed:
             **{name: value for name, value in os.environ.items() if "COV" not in name},
             **{ports.variable(name): str(number) for name, number in self.port.items()},
             "TWINUP_RUN_DIR": str(self.run.path),
+            **_UNLIMITED,
         }
         try:
             self.run.make()
+            if self._stored is not None:
+                (self.run.path / "data").mkdir()
+                (self.run.path / "data" / "clickhouse").symlink_to(self._stored)
             self.secrets = credentials.load_or_make(self.run, self._environ)
             self.since_ms = time.time_ns() // 1_000_000
             system = System(self.run, self.port, self.secrets, self._environ, self.since_ms)

@@ -16,7 +16,6 @@ from load.capacity.__main__ import DOCUMENT, RESULTS, SIZES, main
 from load.capacity.costs import Cost, Measured, Point, ResultsError, read, separate
 from load.capacity.limits import limits
 from load.capacity.model import Plan, Prices, network_bytes, size, stored_gb
-from sensor_analytics.domain.layout import device_records, devices_from, empty, minute_records
 from sensor_analytics.state import Change, DeviceStore
 from sensor_local.testing import Address
 from sensor_producer.devices import make_devices
@@ -25,8 +24,15 @@ from sensor_producer.faults import FaultSettings
 from sensor_producer.fleet import Fleet
 from sensor_producer.forms import ArrowForm
 from sensor_shared.adapters.latest import LatestReadings
+from sensor_shared.adapters.redis import RedisSettings, connect
 from sensor_shared.contracts.events import ARROW_STREAM, READINGS_V1, Event
 from sensor_shared.contracts.readings import decode
+from sensor_shared.contracts.windows.layout import (
+    device_records,
+    devices_from,
+    empty,
+    minute_records,
+)
 from sensor_shared.testing import rest
 
 MADE_UP = Path(__file__).with_name("made_up_results.json")
@@ -212,7 +218,8 @@ def test_readings_are_as_large_as_the_producer_makes_them() -> None:
 @pytest.fixture
 async def redis(redis_server: Address, worker_id: str) -> AsyncIterator[Redis]:
     number = await rest.empty_database(redis_server.host, redis_server.port, worker_id)
-    async with Redis(host=redis_server.host, port=redis_server.port, db=number) as client:
+    settings = RedisSettings(host=redis_server.host, port=redis_server.port, db=number)
+    async with connect(settings) as client:
         yield client
 
 

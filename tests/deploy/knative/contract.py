@@ -11,6 +11,10 @@ README = KNATIVE / "README.md"
 MADE_BY = KNATIVE / "overlays" / "dev" / "make_secrets.py"
 _ROW = re.compile(r"^\| `(?P<name>[a-z-]+)` \| (?P<keys>`[^|]+`) \|", re.MULTILINE)
 
+OUTSIDE = {"smtp", "webhook"}
+"""What development has no use for: its mail sink asks for no login, and there are no endpoints."""
+_SHAPED = {"TWINUP_WEBHOOK_SECRETS": '{"operations": "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"}'}
+
 
 def section(heading: str) -> str:
     """The text of one section of the README."""
@@ -46,5 +50,6 @@ def fresh() -> dict[str, dict[str, str]]:
 
 
 def values(secret: str) -> dict[str, str]:
-    """Values for each key of a listed secret: those that are made, or any."""
-    return fresh().get(secret, dict.fromkeys(listed()[secret], "a-secret-from-outside"))
+    """Values for each key of a listed secret: those that are made, or any of its form."""
+    outside = {key: _SHAPED.get(key, "a-secret-from-outside") for key in listed()[secret]}
+    return fresh().get(secret, outside)

@@ -84,10 +84,15 @@ def test_every_secret_is_given(overlay: Rendered, tmp_path: Path) -> None:
         given = dict(leaves(settings(overlay, pod, tmp_path)))
         for where in secret_keys(SETTINGS[pod.name]):
             value = given[where]
-            if not (isinstance(value, SecretStr) and value.get_secret_value()):
+            secrets = list(value.values()) if isinstance(value, dict) else [value]
+            if not secrets or secrets == [None] or secrets == [SecretStr("")]:
                 missing.append(f"{pod.name}: {where}")
-    # The mail sink of development takes mails from everybody.
-    sink = {"alerts: smtp.password", "alerts-grpc: smtp.password"}
+    # The mail sink of development takes mails from everybody, and there are no endpoints.
+    sink = {
+        f"{name}: {where}"
+        for name in ("alerts", "alerts-grpc")
+        for where in ("smtp.password", "webhook.secrets")
+    }
     assert set(missing) == (sink if overlay.overlay == "dev" else set())
 
 
@@ -103,7 +108,7 @@ def test_no_secret_stands_in_the_manifests(overlay: Rendered, tmp_path: Path) ->
 
 
 def test_every_path_of_a_setting_is_in_a_volume(overlay: Rendered, tmp_path: Path) -> None:
-    """Files in a mounted ConfigMap or secret, folders in a volume that outlives the pod."""
+    """Files in a mounted ConfigMap or secret, folders in a secret or in what outlives the pod."""
     for pod in processes(overlay):
         given = variables(overlay, pod, pod.container)
         for where, value in leaves(settings(overlay, pod, tmp_path)):
@@ -112,7 +117,9 @@ def test_every_path_of_a_setting_is_in_a_volume(overlay: Rendered, tmp_path: Pat
             path = PurePosixPath(given.get(f"{PREFIX}{where.replace('.', '_').upper()}", value))
             if where.endswith("_dir"):
                 volume, _ = volume_of(pod, path) or ({}, None)
-                assert "persistentVolumeClaim" in volume, f"{pod.name}: {where}: {path}"
+                assert {"persistentVolumeClaim", "secret"} & volume.keys(), (
+                    f"{pod.name}: {where}: {path}"
+                )
             else:
                 assert is_file(overlay, pod, path), f"{pod.name}: {where}: {path}"
 

@@ -3,27 +3,39 @@
 import asyncio
 import contextlib
 import os
-from collections.abc import Awaitable, Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import Final
 
 from clickhouse_connect.driver.exceptions import ClickHouseError
 
-from sensor_alerts.domain.limits import LocalGate
-from sensor_alerts.episodes import Episodes
-from sensor_alerts.gate import RedisGate
+from sensor_alerts.changes import Changes
+from sensor_alerts.desk import Desk
 from sensor_alerts.handler import AlertEvents
 from sensor_alerts.history import History
 from sensor_alerts.intake import Intake
-from sensor_alerts.mail.post import Post
-from sensor_alerts.mail.queue import MailQueue
+from sensor_alerts.leases import Leases
+from sensor_alerts.ledger import Ledger
+from sensor_alerts.notify.notifications import Notifications
+from sensor_alerts.notify.routes import Routes, load_routes
+from sensor_alerts.outbox import Outbox
 from sensor_alerts.server import GrpcServer
 from sensor_alerts.service import AlertService
 from sensor_alerts.settings import AlertServiceSettings
+from sensor_alerts.silences.service import SilenceService
+from sensor_alerts.sweep.conditions import Conditions
+from sensor_alerts.sweep.fleet import Fleet
+from sensor_alerts.sweep.readings import StoredReadings
+from sensor_alerts.sweep.scan import Scan
+from sensor_alerts.sweep.silence import Silence
+from sensor_alerts.sweep.tick import Tick
+from sensor_alerts.tasks import end
 from sensor_shared.adapters import redis
+from sensor_shared.adapters.clickhouse import GIVING_WAY
 from sensor_shared.adapters.database import Database, DatabaseAwayError
-from sensor_shared.contracts.errors import Retry
-from sensor_shared.contracts.rules import Rules, load_rules
+from sensor_shared.adapters.kafka import EventPublisher
+from sensor_shared.adapters.latest import LatestReadings
+from sensor_shared.adapters.rules_file import RulesFile
 from sensor_shared.runtime.events import EventApp
 from sensor_shared.runtime.function import Receive, Scope, Send
 from sensor_shared.runtime.settings import config_file
@@ -39,22 +51,31 @@ class AlertsFunction:
 
     Args:
         settings: of all its parts.
-        rules: give the severity when a request does not.
+        rules: read again when their file changes.
         prefix: of the keys in Redis; instances with the same one decide together.
     """
 
     name = "alerts"
 
-    def __init__(self, settings: AlertServiceSettings, rules: Rules, *, prefix: str = "alerts"):
+    def __init__(
+        self,
+        settings: AlertServiceSettings,
+        rules: RulesFile,
+        routes: Routes | None = None,
+        *,
+        prefix: str = "alerts",
+    ):
         self.server = settings.server
         self.logger = settings.logger
         self._settings = settings
         self._rules = rules
+        self._routes = routes or Routes()
         self._prefix = prefix
         self._missing: str | None = "starting"
         self._tasks: list[asyncio.Task[None]] = []
         self._closing = contextlib.AsyncExitStack()
         self._app: EventApp | None = None
+        self._outbox: Outbox | None = None
         self._grpc: GrpcServer | None = None
         self._log = logger(function=self.name)
 
@@ -68,40 +89,74 @@ class AlertsFunction:
     async def start(self) -> None:
         """Opens clients, queue and gRPC server; what is away is tried again until it answers."""
         settings, limits = self._settings, self._settings.limits
-        window_ms = int(limits.deduplication * 1000)
+        window_ms, update = int(limits.deduplication * 1000), timedelta(seconds=limits.update)
         shared = redis.connect(settings.redis, wait=_REDIS_WAIT_SECONDS)
         database = Database(settings.clickhouse)
-        history = History(database, window_ms)
-        mails = MailQueue(settings.smtp, Post(settings.smtp).deliver)
-        intake = Intake(
+        sweep_database = Database(
+            settings.clickhouse,
+            **(GIVING_WAY | {"max_threads": settings.sweep.threads}),
+            max_execution_time=settings.sweep.timeout,
+        )
+        publisher = EventPublisher(settings.kafka)
+        changes = Changes(database)
+        history = History(database, changes)
+        notifications = Notifications(
+            settings.notify,
+            settings.smtp,
+            settings.webhook,
+            settings.mqtt,
+            limits=limits.limits(),
+            routes=self._routes,
+            redis=shared,
+            database=database,
+            prefix=self._prefix,
+        )
+        outbox = Outbox(changes, notifications.notifier, publisher)
+        leases = Leases(shared, self._prefix)
+        ledger = Ledger(leases, changes, history, outbox)
+        intake = Intake(self._rules, ledger, history, window_ms=window_ms)
+        desk = Desk(history, changes, ledger)
+        readings = StoredReadings(sweep_database)
+        latest = LatestReadings(shared, ttl_seconds=settings.latest.ttl_seconds)
+        fleet = Fleet(shared, latest, readings, self._prefix)
+        tick = Tick(
             rules=self._rules,
-            history=history,
-            episodes=Episodes(shared, window_ms, self._prefix),
-            gate=RedisGate(shared, limits.limits(), self._prefix),
-            local_gate=LocalGate(limits.limits()),
-            notifier=mails,
+            leases=leases,
+            conditions=Conditions(
+                leases, ledger, history, readings, quiet_ms=window_ms, update=update
+            ),
+            silence=Silence(fleet, intake, ledger, update=update),
+            scan=Scan(readings, fleet, intake),
+            ledger=ledger,
+            outbox=outbox,
+            scan_seconds=settings.sweep.scan,
         )
-        service = AlertService(
-            intake, history, lambda: self._missing, timeout=settings.grpc.timeout
-        )
-        server = GrpcServer(settings.grpc, service)
-        handler = AlertEvents(intake)
+        service = AlertService(intake, desk, lambda: self._missing, timeout=settings.grpc.timeout)
+        silences = SilenceService(notifications.silences, timeout=settings.grpc.timeout)
+        server = GrpcServer(settings.grpc, service, silences)
+        handler = AlertEvents(intake, tick)
         self._app = EventApp(self.name, handler, max_body_bytes=settings.server.max_body_bytes)
-        mails.start(intake.emailed)
+        await notifications.start(desk.emailed)
+        outbox.start()
         await server.start()
         self._grpc = server
         self._log.info("gRPC serves", host=settings.grpc.host, port=server.port)
         self._tasks = [
-            asyncio.create_task(self._check(history, server)),
-            asyncio.create_task(self._every(limits.update, intake.flush)),
+            asyncio.create_task(self._check(history, server), name="check"),
+            asyncio.create_task(self._rules.watch(settings.rules.check), name="rules"),
         ]
+        self._outbox = outbox
         # Closed in the opposite order: first no new requests, last the clients.
         for close in (
             shared.aclose,
             database.close,
+            sweep_database.close,
+            publisher.close,
             history.close,
-            lambda: _at_last(intake.flush),
-            mails.stop,
+            changes.close,
+            notifications.stop,
+            outbox.stop,
+            ledger.close,
             server.stop,
             self._end_tasks,
         ):
@@ -114,11 +169,18 @@ class AlertsFunction:
 
     def alive(self) -> bool:
         """False when a task of its own has ended."""
-        return self._missing == "stopping" or not any(task.done() for task in self._tasks)
+        if self._missing == "stopping":
+            return True
+        running = self._outbox is None or self._outbox.alive
+        return running and not any(task.done() for task in self._tasks)
 
     def ready(self) -> bool:
         """True when gRPC serves and ClickHouse has answered just now."""
         return self._missing is None
+
+    def troubles(self) -> list[str]:
+        """What is wrong although the function takes alerts."""
+        return [trouble for trouble in (self._rules.trouble,) if trouble is not None]
 
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         """The function as an ASGI application."""
@@ -141,33 +203,20 @@ class AlertsFunction:
                 await server.show(healthy=missing is None)
             await asyncio.sleep(_CHECK_SECONDS if missing is None else _CHECK_SECONDS / 4)
 
-    async def _every(self, seconds: float, work: Callable[[], Awaitable[None]]) -> None:
-        while True:
-            await asyncio.sleep(seconds)
-            try:
-                await work()
-            except Retry as error:
-                self._log.warning("changes of alerts not recorded yet", reason=str(error))
-            except ClickHouseError:
-                self._log.exception("changes of alerts refused")
-
     async def _end_tasks(self) -> None:
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-
-
-async def _at_last(work: Callable[[], Awaitable[None]]) -> None:
-    with contextlib.suppress(Retry, ClickHouseError):
-        await work()
+        await end(self._tasks)
 
 
 def new() -> AlertsFunction:
     """Makes the function from the process's environment.
 
     Raises:
-        SettingsError, RulesError: when the configuration cannot be used.
+        SettingsError, RulesError, RoutesError: when the configuration cannot be used.
     """
     settings = AlertServiceSettings.load(os.environ, config_file(os.environ, "alerts"))
     folder = Path(os.environ.get("TWINUP_CONFIG_DIR", "configs"))
-    return AlertsFunction(settings, load_rules(settings.rules.file or folder / "alert-rules.yaml"))
+    return AlertsFunction(
+        settings,
+        RulesFile(settings.rules.file or folder / "alert-rules.yaml"),
+        load_routes(settings.notify.routes or folder / "alert-routes.yaml"),
+    )

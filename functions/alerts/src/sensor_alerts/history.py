@@ -1,31 +1,28 @@
-"""The history of alerts in ClickHouse: what is there is what happened."""
+"""The alerts as they are now, in the table `alerts`: made from the changes, and easier to ask."""
 
+import asyncio
 import hashlib
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from typing import Any, Final
+from datetime import datetime
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from sensor_alerts.domain.alert import Alert, epoch_ms, rank
+from sensor_alerts import rows
+from sensor_alerts.changes import LINGER_SECONDS, Changes
+from sensor_alerts.domain.alert import Record, epoch_ms
+from sensor_alerts.leases import Subject
 from sensor_shared.adapters.database import Database
 from sensor_shared.adapters.group_commit import GroupCommit
-from sensor_shared.contracts.rules import AlertType, Severity
+from sensor_shared.contracts.alert_changes import AlertSnapshot, AlertState
+from sensor_shared.contracts.rules import Severity
 from sensor_shared.telemetry import metrics
 
-# Kept in the row's metadata, beside what the sender gave.
-_COUNT: Final = "count"
-_LAST: Final = "last_ms"
-
-_COLUMNS: Final = (
-    "alert_id, device_id, rule_id, alert_type, severity, message, metric, value, threshold, "
-    "latitude, longitude, region, toUnixTimestamp64Milli(timestamp), "
-    "toUnixTimestamp64Milli(processed_at), email_sent, metadata, version"
-)
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MAX_GROUP: Final = 500
+_MAX_ALERTS: Final = 200
+"""Of a device and rule, the newest ones, are looked at when a breach comes."""
 _lines: Final = msgspec.json.Encoder()
 
 
@@ -33,8 +30,61 @@ _lines: Final = msgspec.json.Encoder()
 class Page:
     """The newest alerts that match, and how many match in all."""
 
-    alerts: list[Alert]
+    records: list[Record]
     total: int
+
+
+class Cursor(NamedTuple):
+    """The last alert of a page: when its first breach was measured, and its id."""
+
+    at_ms: int
+    alert_id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Filter:
+    """Which alerts; None and empty: all of them. Both ends of the span belong to it."""
+
+    device_id: str | None = None
+    start: datetime | None = None
+    end: datetime | None = None
+    min_severity: Severity | None = None
+    state: AlertState | None = None
+    acknowledged: bool | None = None
+    region: str | None = None
+    rule_id: str | None = None
+
+    def sql(self) -> tuple[str, dict[str, Any]]:
+        """Returns conditions for WHERE, and their parameters."""
+        given: list[tuple[str, str, Any]] = [
+            ("device_id = {device:String}", "device", self.device_id),
+            ("region = {region:String}", "region", self.region),
+            ("rule_id = {rule:String}", "rule", self.rule_id),
+            ("toString(state) = {state:String}", "state", self.state and self.state.value),
+            (
+                "timestamp >= fromUnixTimestamp64Milli({start:Int64}, 'UTC')",
+                "start",
+                self.start and epoch_ms(self.start),
+            ),
+            (
+                "timestamp <= fromUnixTimestamp64Milli({end:Int64}, 'UTC')",
+                "end",
+                self.end and epoch_ms(self.end),
+            ),
+            (
+                "toInt8(severity) >= {severity:Int8}",
+                "severity",
+                self.min_severity and self.min_severity.rank,
+            ),
+            (
+                "(acknowledged_by != '') = {acknowledged:UInt8}",
+                "acknowledged",
+                None if self.acknowledged is None else int(self.acknowledged),
+            ),
+        ]
+        used = [entry for entry in given if entry[2] is not None]
+        conditions = ["state IN ('open', 'cleared')", *(sql for sql, _, _ in used)]
+        return " AND ".join(conditions), {name: value for _, name, value in used}
 
 
 class History:
@@ -44,66 +94,100 @@ class History:
 
     Args:
         database: where the table is.
-        window_ms: how far from an alert's breaches a further one still belongs to it.
+        changes: what the table is made from: read as well, where it must not be behind.
     """
 
-    def __init__(self, database: Database, window_ms: int):
+    def __init__(self, database: Database, changes: Changes):
         self._database = database
-        self._window_ms = window_ms
-        self._write = GroupCommit(self._insert, max_items=_MAX_GROUP, max_commits=2)
+        self._changes = changes
+        self._write = GroupCommit(self._insert, max_items=_MAX_GROUP, linger=LINGER_SECONDS)
         self._find = GroupCommit(self._lookup, max_items=_MAX_GROUP, max_commits=2)
+        self._known = GroupCommit(
+            self._look_for, max_items=_MAX_GROUP, max_commits=2, linger=LINGER_SECONDS
+        )
 
-    async def record(self, alert: Alert) -> None:
+    async def record(self, record: Record) -> None:
         """Writes an alert; returns when ClickHouse has acknowledged it."""
-        await self._write(alert)
+        await self._write(record)
 
-    async def find(self, breach: Alert) -> Alert | None:
-        """Returns the recorded alert that a breach belongs to: itself, or the newest around it."""
-        return await self._find(breach)
+    async def of_subject(self, subject: Subject) -> list[Record]:
+        """Returns all alerts of a device and rule, the newest first, as the changes say."""
+        if not await self._known(subject.device_id):
+            return []
+        stored, changes = await asyncio.gather(
+            self._find(subject.device_id), self._changes.of_device(subject.device_id)
+        )
+        newest = {record.alert.alert_id: record for record in stored}
+        for change in changes:
+            known = newest.get(change.alert.alert_id)
+            if known is None:
+                newest[change.alert.alert_id] = Record(
+                    alert=change.alert, processed_at=change.at, updated_at=change.at
+                )
+            elif known.alert.version < change.alert.version:
+                newest[change.alert.alert_id] = msgspec.structs.replace(
+                    known, alert=change.alert, pending=False, updated_at=change.at
+                )
+        of_it = [one for one in newest.values() if one.alert.episode == subject.episode]
+        return sorted(of_it, key=lambda one: (one.alert.first_at, one.alert.alert_id), reverse=True)
 
-    async def page(
-        self,
-        *,
-        device_id: str | None = None,
-        start: datetime | None = None,
-        end: datetime | None = None,
-        min_severity: Severity | None = None,
-        limit: int,
-    ) -> Page:
+    async def around(self, breach: AlertSnapshot, window_ms: int) -> Record | None:
+        """Returns the recorded alert that a late breach belongs to: itself, or one around it."""
+        measured = epoch_ms(breach.first_at)
+        recorded = await self.of_subject(Subject(breach.device_id, breach.episode))
+        for one in recorded:
+            if one.alert.alert_id == breach.alert_id:
+                return one
+        for one in recorded:
+            if one.first_ms - window_ms <= measured <= one.settled_ms + window_ms:
+                return one
+        return None
+
+    async def live(self) -> list[Record]:
+        """Returns the alerts that are open or pending."""
+        found = await self._database.rows(
+            f"SELECT {rows.COLUMNS} FROM alerts FINAL WHERE state IN ('open', 'pending')"  # noqa: S608
+        )
+        return [rows.record(columns) for columns in found]
+
+    async def one(self, alert_id: str) -> Record | None:
+        """Returns an alert by its id."""
+        found = await self._database.rows(
+            f"SELECT {rows.COLUMNS} FROM alerts WHERE alert_id = {{alert:String}} "  # noqa: S608
+            "AND state IN ('open', 'cleared') ORDER BY version DESC LIMIT 1",
+            alert=alert_id,
+        )
+        return rows.record(found[0]) if found else None
+
+    async def page(self, chosen: Filter, *, limit: int, after: Cursor | None = None) -> Page:
         """Returns the newest alerts first.
 
         Args:
-            device_id: None: of all devices.
-            start: measured then or later.
-            end: measured then or earlier.
-            min_severity: this severity or a higher one.
-            limit: how many alerts at most; `total` counts all that match.
+            chosen: which of them.
+            limit: how many alerts at most; `total` counts all that match, on every page.
+            after: the last alert of the page before.
         """
-        conditions, parameters = ["1"], dict[str, Any]()
-        if device_id is not None:
-            conditions.append("device_id = {device:String}")
-            parameters["device"] = device_id
-        if start is not None:
-            conditions.append("timestamp >= fromUnixTimestamp64Milli({start:Int64}, 'UTC')")
-            parameters["start"] = epoch_ms(start)
-        if end is not None:
-            conditions.append("timestamp <= fromUnixTimestamp64Milli({end:Int64}, 'UTC')")
-            parameters["end"] = epoch_ms(end)
-        if min_severity is not None:
-            conditions.append("toInt8(severity) >= {severity:Int8}")
-            parameters["severity"] = rank(min_severity)
-        matching = f"FROM alerts FINAL WHERE {' AND '.join(conditions)}"
-        rows = await self._database.rows(
-            f"SELECT {_COLUMNS} {matching} "
+        conditions, parameters = chosen.sql()
+        matching = f"FROM alerts FINAL WHERE {conditions}"
+        further, place = "", dict[str, Any]()
+        if after is not None:
+            further = (
+                " AND timestamp <= fromUnixTimestamp64Milli({at:Int64}, 'UTC') AND (timestamp < "
+                "fromUnixTimestamp64Milli({at:Int64}, 'UTC') OR alert_id > {after:String})"
+            )
+            place = {"at": after.at_ms, "after": after.alert_id}
+        found = await self._database.rows(
+            f"SELECT {rows.COLUMNS} {matching}{further} "
             "ORDER BY timestamp DESC, alert_id LIMIT {limit:UInt32}",
             **parameters,
+            **place,
             limit=limit,
         )
-        total = len(rows)
-        if total == limit:
+        total = len(found)
+        if total == limit or after is not None:
             count = await self._database.rows(f"SELECT count() {matching}", **parameters)
             total = int(count[0][0])
-        return Page([_alert(row) for row in rows], total)
+        return Page([rows.record(columns) for columns in found], total)
 
     async def answers(self) -> None:
         """Returns when ClickHouse has shown that the table can be read."""
@@ -113,81 +197,39 @@ class History:
         """Waits for the writes under way."""
         await self._write.drain()
 
-    async def _insert(self, alerts: Sequence[Alert]) -> list[None]:
+    async def _insert(self, records: Sequence[Record]) -> list[None]:
         started = time.perf_counter()
-        rows = [_row(alert) for alert in alerts]
-        block = _lines.encode_lines(rows)
+        written = [rows.row(record) for record in records]
+        block = _lines.encode_lines(written)
         # The same versions of the same alerts are the same block: written again, it is ignored.
         token = hashlib.blake2b(block, digest_size=16).hexdigest()
         await self._database.insert_block(
-            "alerts", list(rows[0]), block, fmt="JSONEachRow", token=token
+            "alerts", list(written[0]), block, fmt="JSONEachRow", token=token
         )
         metrics.INSERT_LATENCY.labels("alerts").observe((time.perf_counter() - started) * 1000)
-        return [None] * len(alerts)
+        return [None] * len(records)
 
-    async def _lookup(self, breaches: Sequence[Alert]) -> list[Alert | None]:
-        moments = [breach.timestamp_ms for breach in breaches]
-        rows = await self._database.rows(
-            f"SELECT {_COLUMNS} FROM alerts FINAL WHERE device_id IN {{devices:Array(String)}} "  # noqa: S608
-            "AND timestamp <= fromUnixTimestamp64Milli({latest:Int64}, 'UTC') "
-            f"AND toInt64OrZero(metadata['{_LAST}']) >= {{earliest:Int64}} "
-            "ORDER BY timestamp DESC",
-            devices=sorted({breach.device_id for breach in breaches}),
-            latest=max(moments) + self._window_ms,
-            earliest=min(moments) - self._window_ms,
+    async def _look_for(self, device_ids: Sequence[str]) -> list[bool]:
+        """Tells which devices have any alert: most have none, and this is a short question."""
+        found = await self._database.rows(
+            "SELECT device_id FROM alerts WHERE device_id IN {devices:Array(String)} "
+            "LIMIT 1 BY device_id UNION ALL "
+            "SELECT device_id FROM alert_changes WHERE device_id IN {devices:Array(String)} "
+            "LIMIT 1 BY device_id",
+            devices=sorted(set(device_ids)),
         )
-        by_device: dict[str, list[Alert]] = {}
-        for row in rows:
-            alert = _alert(row)
-            by_device.setdefault(alert.device_id, []).append(alert)
-        return [self._match(breach, by_device.get(breach.device_id, [])) for breach in breaches]
+        known = {device_id for (device_id,) in found}
+        return [device_id in known for device_id in device_ids]
 
-    def _match(self, breach: Alert, recorded: list[Alert]) -> Alert | None:
-        for alert in recorded:
-            if alert.alert_id == breach.alert_id:
-                return alert
-        return next((alert for alert in recorded if alert.covers(breach, self._window_ms)), None)
-
-
-def _row(alert: Alert) -> dict[str, Any]:
-    row = msgspec.structs.asdict(alert)
-    own = {_COUNT: str(row.pop("count")), _LAST: str(row.pop("last_ms"))}
-    return row | {
-        "alert_type": alert.alert_type.value,
-        "severity": alert.severity.value,
-        "timestamp": _clickhouse(alert.timestamp),
-        "processed_at": _clickhouse(alert.processed_at),
-        "metadata": alert.metadata | own,
-    }
-
-
-def _clickhouse(moment: datetime) -> str:
-    """ClickHouse's own form of a DateTime64(3, 'UTC')."""
-    return moment.strftime("%Y-%m-%d %H:%M:%S.") + f"{moment.microsecond // 1000:03d}"
-
-
-def _alert(row: tuple[Any, ...]) -> Alert:
-    alert_id, device_id, rule_id, alert_type, severity, message, metric, value, threshold = row[:9]
-    latitude, longitude, region, timestamp_ms, processed_ms, email_sent, metadata, version = row[9:]
-    kept = {key: text for key, text in metadata.items() if key not in (_COUNT, _LAST)}
-    return Alert(
-        alert_id=alert_id,
-        device_id=device_id,
-        rule_id=rule_id,
-        alert_type=AlertType(alert_type),
-        severity=Severity(severity),
-        message=message,
-        metric=metric,
-        value=value,
-        threshold=threshold,
-        latitude=latitude,
-        longitude=longitude,
-        region=region,
-        timestamp=_EPOCH + timedelta(milliseconds=timestamp_ms),
-        last_ms=int(metadata.get(_LAST, timestamp_ms)),
-        processed_at=_EPOCH + timedelta(milliseconds=processed_ms),
-        metadata=kept,
-        email_sent=bool(email_sent),
-        count=int(metadata.get(_COUNT, 1)),
-        version=int(version),
-    )
+    async def _lookup(self, device_ids: Sequence[str]) -> list[list[Record]]:
+        found = await self._database.rows(
+            f"SELECT {rows.COLUMNS} FROM alerts FINAL "  # noqa: S608
+            "WHERE device_id IN {devices:Array(String)} "
+            f"ORDER BY timestamp DESC LIMIT {_MAX_ALERTS} BY device_id, rule_id",
+            devices=sorted(set(device_ids)),
+        )
+        by_device: dict[str, list[Record]] = {}
+        for columns in found:
+            record = rows.record(columns)
+            by_device.setdefault(record.alert.device_id, []).append(record)
+        return [by_device.get(device_id, []) for device_id in device_ids]

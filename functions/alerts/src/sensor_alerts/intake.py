@@ -1,37 +1,37 @@
 """What becomes of a request for an alert, whichever way it came."""
 
-import asyncio
-import contextlib
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final, Literal, Protocol
-from weakref import WeakValueDictionary
 
-import msgspec
 from redis.exceptions import RedisError
 
-from sensor_alerts.domain.alert import Alert, epoch_ms, opened, rank
-from sensor_alerts.domain.limits import Gate, Notification
-from sensor_alerts.episodes import Episode, Episodes, Outcome, rebuilt
+from sensor_alerts.domain import life
+from sensor_alerts.domain.alert import Record, breach
+from sensor_alerts.domain.life import Outcome, Step
 from sensor_alerts.history import History
+from sensor_alerts.leases import Subject
+from sensor_alerts.ledger import Ledger
 from sensor_shared.adapters.database import DatabaseAwayError
+from sensor_shared.contracts.alert_changes import AlertSnapshot
 from sensor_shared.contracts.alerts import AlertRequested
 from sensor_shared.contracts.errors import Retry
 from sensor_shared.contracts.rules import Rules
-from sensor_shared.telemetry import metrics
+from sensor_shared.telemetry import alert_metrics
 from sensor_shared.telemetry.logs import logger
 
+Way = Literal["grpc", "event", "sweep"]
 _REDIS_PAUSE_SECONDS: Final = 1.0
-_MAX_CHANGED: Final = 100_000
 
 
-class Notifier(Protocol):
-    """Tells people; never waits."""
+class CurrentRules(Protocol):
+    """What this needs of `adapters.rules_file.RulesFile`."""
 
-    def submit(self, alert: Alert) -> None:
-        """Takes an alert to be told of."""
+    @property
+    def current(self) -> Rules:
+        """The rules as they are now."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,7 @@ class Accepted:
 
     Attributes:
         alert_id: of the alert that it belongs to.
-        outcome: OPENED, JOINED or REPEATED.
+        outcome: never LATE: what is late is OPENED, or REPEATED.
     """
 
     alert_id: str
@@ -49,180 +49,89 @@ class Accepted:
 
 
 class Intake:
-    """Records alerts and decides who is told.
+    """Decides about breaches.
 
-    A request is answered when the history has its alert. With Redis away every replica decides
-    by itself, from the history: nothing is lost, but people may be told more than once.
+    A request is answered when ClickHouse has its alert. While Redis, which says who decides, or
+    ClickHouse is away, nothing is decided: requests come again.
 
     Args:
-        rules: give the severity when the request does not.
-        history: the facts.
-        episodes: the open alerts that replicas share.
-        gate: the limits on notifications that replicas share.
-        local_gate: the limits while Redis is away.
-        notifier: tells people.
+        rules: say what asks for more than one reading, and how bad it is.
+        ledger: stores what is decided.
+        history: is asked about late breaches.
+        window_ms: so long after it was cleared an alert is opened again.
         now: the time, UTC.
     """
 
     def __init__(
         self,
-        *,
-        rules: Rules,
+        rules: CurrentRules,
+        ledger: Ledger,
         history: History,
-        episodes: Episodes,
-        gate: Gate,
-        local_gate: Gate,
-        notifier: Notifier,
+        *,
+        window_ms: int,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ):
         self._rules = rules
+        self._ledger = ledger
         self._history = history
-        self._episodes = episodes
-        self._gate = gate
-        self._local_gate = local_gate
-        self._notifier = notifier
+        self._window_ms = window_ms
         self._now = now
-        self._changed: dict[str, Alert] = {}
-        self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._redis_failed_at = float("-inf")
         self._log = logger(part="intake")
 
-    async def accept(self, request: AlertRequested, way: Literal["grpc", "event"]) -> Accepted:
+    async def accept(self, request: AlertRequested, way: Way) -> Accepted:
         """Takes a request.
 
         Raises:
             InvalidRequestError: when it can never be taken.
-            Retry: when the history is away.
+            Retry: when it cannot be decided on now.
         """
-        metrics.ALERTS_RECEIVED.labels(way).inc()
-        now = self._now()
-        breach = opened(request, self._rules, now)
-        try:
-            outcome, alert = await self._take(breach, now)
-        except DatabaseAwayError as error:
-            raise Retry("the history of alerts is not available", after=1) from error
-        self._log.debug(
-            "alert taken", way=way, outcome=outcome, alert=alert.alert_id, device=alert.device_id
-        )
-        return Accepted(alert.alert_id, outcome, now)
+        return await self.admit(breach(request, self._rules.current, self._now()), way)
 
-    async def flush(self) -> None:
-        """Records what has changed in open alerts since it was last recorded.
+    async def admit(self, found: AlertSnapshot, way: Way) -> Accepted:
+        """Takes a breach, as the alert that it would open.
 
         Raises:
-            Retry: when the history is away; what has changed is kept.
+            Retry: when it cannot be decided on now.
         """
-        changed, self._changed = self._changed, {}
+        alert_metrics.ALERTS_RECEIVED.labels(way).inc()
+        if time.monotonic() - self._redis_failed_at < _REDIS_PAUSE_SECONDS:
+            raise Retry("Redis did not answer just now", after=1)
+        now = self._now()
         try:
-            await asyncio.gather(*(self._history.record(alert) for alert in changed.values()))
+            outcome, alert_id = await self._take(found, now)
         except DatabaseAwayError as error:
-            self._changed = changed | self._changed
             raise Retry("the history of alerts is not available", after=1) from error
-
-    async def emailed(self, alert: Alert) -> None:
-        """Records that the mail server took the mail about an alert."""
-        current: Alert | None = None
-        with contextlib.suppress(RedisError):
-            current = await self._episodes.note_emailed(alert)
-        try:
-            if current is None:
-                known = await self._history.find(alert) or alert
-                current = msgspec.structs.replace(known, email_sent=True, version=known.version + 1)
-            await self._history.record(current)
-        except DatabaseAwayError:
-            self._keep(current or msgspec.structs.replace(alert, email_sent=True))
-
-    async def _take(self, breach: Alert, now: datetime) -> tuple[Outcome, Alert]:
-        if self._redis_is_there():
-            try:
-                return await self._take_shared(breach, now)
-            except RedisError as error:
-                self._redis_is_away(error)
-        async with self._alone(breach):
-            return await self._take_alone(breach, now)
-
-    async def _take_shared(self, breach: Alert, now: datetime) -> tuple[Outcome, Alert]:
-        outcome, episode = await self._episodes.touch(breach)
-        if episode is None:
-            known = await self._history.find(breach)
-            if outcome is Outcome.LATE:
-                return await self._take_late(breach, known)
-            opening = Episode(breach, 0, 0) if known is None else rebuilt(known)
-            outcome, episode = await self._episodes.touch(breach, opening)
-            if episode is None:  # between the two steps a newer alert was opened
-                return await self._take_late(breach, known)
-            if outcome is Outcome.OPENED and known is not None:
-                outcome = Outcome.REPEATED
-        alert = episode.alert
-        if rank(alert.severity) > episode.stored:
-            await self._history.record(alert)
-            with contextlib.suppress(RedisError):  # then the next breach writes it again
-                await self._episodes.note_stored(alert)
-        elif outcome is Outcome.JOINED:
-            self._keep(alert)
-        if outcome is Outcome.OPENED:
-            metrics.ALERTS_RAISED.labels(alert.alert_type, alert.severity).inc()
-        if rank(alert.severity) > episode.notified:
-            if await self._notify(alert, now):
-                with contextlib.suppress(RedisError):
-                    await self._episodes.note_notified(alert)
-        else:
-            metrics.ALERTS_SUPPRESSED.labels(outcome.value).inc()
-        return outcome, alert
-
-    async def _take_late(self, breach: Alert, known: Alert | None) -> tuple[Outcome, Alert]:
-        """Records what is older than the open alert; it is news to nobody."""
-        metrics.ALERTS_SUPPRESSED.labels(Outcome.LATE.value).inc()
-        if known is not None:
-            return Outcome.REPEATED, known
-        await self._history.record(breach)
-        metrics.ALERTS_RAISED.labels(breach.alert_type, breach.severity).inc()
-        return Outcome.OPENED, breach
-
-    async def _take_alone(self, breach: Alert, now: datetime) -> tuple[Outcome, Alert]:
-        known = await self._history.find(breach)
-        if known is not None and known.alert_id == breach.alert_id:
-            return Outcome.REPEATED, known
-        if known is not None and rank(known.severity) >= rank(breach.severity):
-            metrics.ALERTS_SUPPRESSED.labels(Outcome.JOINED.value).inc()
-            return Outcome.JOINED, known
-        alert = breach if known is None else known.joined_by(breach)
-        await self._history.record(alert)
-        if known is None:
-            metrics.ALERTS_RAISED.labels(alert.alert_type, alert.severity).inc()
-        await self._notify(alert, now)
-        return (Outcome.OPENED if known is None else Outcome.JOINED), alert
-
-    async def _notify(self, alert: Alert, now: datetime) -> bool:
-        notification = Notification(alert.device_id, alert.subject, rank(alert.severity))
-        try:
-            gate = self._gate if self._redis_is_there() else self._local_gate
-            held_back = await gate.claim(notification, epoch_ms(now))
+        except TimeoutError as error:
+            raise Retry("the history of alerts is too slow", after=1) from error
         except RedisError as error:
-            self._redis_is_away(error)
-            held_back = await self._local_gate.claim(notification, epoch_ms(now))
-        if held_back is not None:
-            metrics.ALERTS_SUPPRESSED.labels(held_back.value).inc()
-            return False
-        self._notifier.submit(alert)
-        return True
-
-    def _alone(self, alert: Alert) -> asyncio.Lock:
-        """Keeps two changes of one alert, each read and written, from the same version."""
-        return self._locks.setdefault(alert.device_id, asyncio.Lock())
-
-    def _redis_is_there(self) -> bool:
-        return time.monotonic() - self._redis_failed_at >= _REDIS_PAUSE_SECONDS
-
-    def _redis_is_away(self, error: RedisError) -> None:
-        """Lets the next requests not wait for Redis, one after the other."""
-        if self._redis_is_there():
+            self._redis_failed_at = time.monotonic()
             self._log.warning("Redis away", error=str(error))
-        self._redis_failed_at = time.monotonic()
+            raise Retry("Redis is not available", after=1) from error
+        if outcome not in (Outcome.OPENED, Outcome.REOPENED):
+            alert_metrics.ALERTS_SUPPRESSED.labels(outcome.value).inc()
+        self._log.debug("breach taken", way=way, outcome=outcome, alert=alert_id)
+        return Accepted(alert_id, outcome, now)
 
-    def _keep(self, alert: Alert) -> None:
-        known = self._changed.get(alert.alert_id)
-        if known is not None and known.version >= alert.version:
-            return
-        if known is not None or len(self._changed) < _MAX_CHANGED:
-            self._changed[alert.alert_id] = alert
+    async def _take(self, found: AlertSnapshot, now: datetime) -> tuple[Outcome, str]:
+        rule = self._rules.current.rule(found.rule_id)
+        waits = rule is not None and not rule.at_once
+        outcome = Outcome.LATE
+
+        def decide(current: Record | None) -> Step | None:
+            nonlocal outcome
+            outcome, step = life.take(
+                current, found, waits=waits, window_ms=self._window_ms, now=now
+            )
+            return step
+
+        subject = Subject(found.device_id, found.episode)
+        step = await self._ledger.change(subject, decide)
+        if step is not None:
+            return outcome, step.record.alert.alert_id
+        known = await self._history.around(found, self._window_ms)
+        if known is not None:
+            return Outcome.REPEATED, known.alert.alert_id
+        alert_metrics.ALERTS_SUPPRESSED.labels(Outcome.LATE.value).inc()
+        await self._ledger.change(subject, lambda _current: life.late(found, now))
+        return Outcome.OPENED, found.alert_id

@@ -7,7 +7,7 @@ import msgspec
 from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from sensor_alerts.domain.alert import Alert, InvalidRequestError, epoch_ms, severity_of
+from sensor_alerts.domain.alert import InvalidRequestError, Record, epoch_ms, severity_of
 from sensor_shared.contracts.alerts import AlertRequested
 from sensor_shared.contracts.rules import AlertType, Severity, alert_id
 from twinup.alert.v1 import alert_pb2
@@ -60,19 +60,20 @@ def requested(message: alert_pb2.AlertRequest, now: datetime) -> AlertRequested:
         raise InvalidRequestError(f"{where.rstrip('`') or 'request'}: {what}") from error
 
 
-def record(alert: Alert) -> alert_pb2.AlertRecord:
+def entry(record: Record) -> alert_pb2.AlertRecord:
     """Returns an alert as an entry of the history; a value that is not there is 0."""
+    alert = record.alert
     return alert_pb2.AlertRecord(
         alert_id=alert.alert_id,
         device_id=alert.device_id,
         alert_type=alert_pb2.AlertType.Value(_PREFIX + alert.alert_type.value),
-        severity=alert_pb2.AlertSeverity.Value(f"ALERT_SEVERITY_{alert.severity}"),
+        severity=severity_number(alert.severity),
         message=alert.message,
         temperature=alert.value or 0.0,
         threshold=alert.threshold or 0.0,
-        timestamp=stamp(alert.timestamp),
-        processed_at=stamp(alert.processed_at),
-        email_sent=alert.email_sent,
+        timestamp=stamp(alert.first_at),
+        processed_at=stamp(record.processed_at),
+        email_sent=record.email_sent,
     )
 
 
@@ -91,11 +92,30 @@ def moment(message: Message, field: str) -> datetime | None:
         raise InvalidRequestError(f"{field}: {error}") from error
 
 
+def span(
+    message: alert_pb2.AlertHistoryRequest | alert_pb2.ListAlertsRequest,
+) -> tuple[datetime | None, datetime | None]:
+    """Returns the moments between which alerts are asked for.
+
+    Raises:
+        InvalidRequestError: when they are no moments, or the wrong way round.
+    """
+    start, end = moment(message, "start_time"), moment(message, "end_time")
+    if start is not None and end is not None and start > end:
+        raise InvalidRequestError("start_time: must not be after end_time")
+    return start, end
+
+
 def stamp(when: datetime) -> Timestamp:
     """Returns a moment as protobuf has it."""
     timestamp = Timestamp()
     timestamp.FromDatetime(when)
     return timestamp
+
+
+def severity_number(severity: Severity) -> alert_pb2.AlertSeverity.ValueType:
+    """Returns a severity as the contract has it."""
+    return alert_pb2.AlertSeverity.Value(f"ALERT_SEVERITY_{severity}")
 
 
 def alert_type_of(number: int) -> AlertType | None:

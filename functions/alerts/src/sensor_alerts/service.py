@@ -1,4 +1,4 @@
-"""AlertService: the gRPC contract on top of intake and history."""
+"""AlertService: the gRPC contract on top of intake and desk."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -7,11 +7,13 @@ from datetime import UTC, datetime
 from typing import Any, Final, TypeAlias
 
 import grpc
+from redis.exceptions import RedisError
 
-from sensor_alerts import requests
+from sensor_alerts import answers, requests
+from sensor_alerts.desk import Desk, UnknownAlertError
 from sensor_alerts.domain.alert import InvalidRequestError
-from sensor_alerts.episodes import Outcome
-from sensor_alerts.history import History
+from sensor_alerts.domain.life import Outcome
+from sensor_alerts.history import Filter
 from sensor_alerts.intake import Intake
 from sensor_shared.adapters.database import DatabaseAwayError
 from sensor_shared.contracts.errors import Retry
@@ -26,11 +28,11 @@ Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 
 
 class AlertService(alert_pb2_grpc.AlertServiceServicer):
-    """Answers INVALID_ARGUMENT with what is wrong, UNAVAILABLE when the history is away.
+    """Answers INVALID_ARGUMENT with what is wrong, NOT_FOUND, UNAVAILABLE when a part is away.
 
     Args:
         intake: takes requests.
-        history: is read from.
+        desk: looks alerts up, and changes them for people.
         unhealthy: says what is missing; None: nothing.
         timeout: seconds that a call may take.
         now: the time, UTC.
@@ -39,14 +41,14 @@ class AlertService(alert_pb2_grpc.AlertServiceServicer):
     def __init__(
         self,
         intake: Intake,
-        history: History,
+        desk: Desk,
         unhealthy: Callable[[], str | None],
         *,
         timeout: float,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ):
         self._intake = intake
-        self._history = history
+        self._desk = desk
         self._unhealthy = unhealthy
         self._timeout = timeout
         self._now = now
@@ -70,25 +72,71 @@ class AlertService(alert_pb2_grpc.AlertServiceServicer):
     ) -> alert_pb2.AlertHistoryResponse:
         """Lists recorded alerts, newest first; both ends of the span belong to it."""
         async with self._answering(context):
-            if not 0 <= request.limit <= MAX_LIMIT:
-                raise InvalidRequestError(f"limit: must be from 1 to {MAX_LIMIT}, or 0 for 100")
-            start, end = (
-                requests.moment(request, "start_time"),
-                requests.moment(request, "end_time"),
-            )
-            if start is not None and end is not None and start > end:
-                raise InvalidRequestError("start_time: must not be after end_time")
-            page = await self._history.page(
+            start, end = requests.span(request)
+            chosen = Filter(
                 device_id=request.device_id or None,
                 start=start,
                 end=end,
                 min_severity=requests.severity_of_message(request.min_severity),
-                limit=request.limit or DEFAULT_LIMIT,
             )
+            page = await self._desk.page(chosen, limit=_limit(request.limit))
         return alert_pb2.AlertHistoryResponse(
-            alerts=[requests.record(alert) for alert in page.alerts],
+            alerts=[requests.entry(record) for record in page.records],
             total_count=min(page.total, _MAX_INT32),
         )
+
+    async def ListAlerts(  # noqa: N802
+        self, request: alert_pb2.ListAlertsRequest, context: Context
+    ) -> alert_pb2.ListAlertsResponse:
+        """Lists alerts as they are now, newest first."""
+        async with self._answering(context):
+            limit = _limit(request.limit)
+            page = await self._desk.page(
+                answers.chosen(request), limit=limit, after=answers.cursor(request.page_token)
+            )
+        return alert_pb2.ListAlertsResponse(
+            alerts=[answers.alert(record) for record in page.records],
+            total_count=min(page.total, _MAX_INT32),
+            next_page_token=answers.token(page.records[-1]) if len(page.records) == limit else "",
+        )
+
+    async def GetAlert(  # noqa: N802
+        self, request: alert_pb2.GetAlertRequest, context: Context
+    ) -> alert_pb2.GetAlertResponse:
+        """Returns one alert and its changes."""
+        async with self._answering(context):
+            story = await self._desk.story(request.alert_id)
+        return alert_pb2.GetAlertResponse(
+            alert=answers.alert(story.record),
+            changes=[answers.change(change) for change in story.changes],
+        )
+
+    async def AcknowledgeAlert(  # noqa: N802
+        self, request: alert_pb2.ChangeAlertRequest, context: Context
+    ) -> alert_pb2.ChangeAlertResponse:
+        """Notes that a user knows."""
+        async with self._answering(context):
+            answers.check(request)
+            record = await self._desk.acknowledge(request.alert_id, request.user, request.note)
+        return alert_pb2.ChangeAlertResponse(alert=answers.alert(record))
+
+    async def ClearAlert(  # noqa: N802
+        self, request: alert_pb2.ChangeAlertRequest, context: Context
+    ) -> alert_pb2.ChangeAlertResponse:
+        """Ends an alert by hand."""
+        async with self._answering(context):
+            answers.check(request)
+            record = await self._desk.clear(request.alert_id, request.user, request.note)
+        return alert_pb2.ChangeAlertResponse(alert=answers.alert(record))
+
+    async def CommentAlert(  # noqa: N802
+        self, request: alert_pb2.ChangeAlertRequest, context: Context
+    ) -> alert_pb2.ChangeAlertResponse:
+        """Adds a comment."""
+        async with self._answering(context):
+            answers.check(request, comment=True)
+            record = await self._desk.comment(request.alert_id, request.user, request.note)
+        return alert_pb2.ChangeAlertResponse(alert=answers.alert(record))
 
     async def HealthCheck(  # noqa: N802
         self,
@@ -111,9 +159,12 @@ class AlertService(alert_pb2_grpc.AlertServiceServicer):
                 yield
         except InvalidRequestError as error:
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
-        except (Retry, DatabaseAwayError) as error:
+        except UnknownAlertError:
+            await context.abort(grpc.StatusCode.NOT_FOUND, "there is no alert with this id")
+        except (Retry, DatabaseAwayError, RedisError) as error:
             self._log.warning("call refused", reason=str(error))
-            await context.abort(grpc.StatusCode.UNAVAILABLE, "the history of alerts is away")
+            said = str(error) if isinstance(error, Retry) else "the history of alerts is away"
+            await context.abort(grpc.StatusCode.UNAVAILABLE, said)
         except TimeoutError:
             await context.abort(
                 grpc.StatusCode.DEADLINE_EXCEEDED, f"took longer than {self._timeout:g} s"
@@ -125,8 +176,16 @@ class AlertService(alert_pb2_grpc.AlertServiceServicer):
             await context.abort(grpc.StatusCode.INTERNAL, "the service failed; its log says why")
 
 
+def _limit(given: int) -> int:
+    if not 0 <= given <= MAX_LIMIT:
+        raise InvalidRequestError(f"limit: must be from 1 to {MAX_LIMIT}, or 0 for 100")
+    return given or DEFAULT_LIMIT
+
+
 _MESSAGES: Final = {
     Outcome.OPENED: "recorded",
+    Outcome.REOPENED: "reopened: alert {}",
+    Outcome.PENDING: "pending: its rule asks for more than one reading",
     Outcome.JOINED: "deduplicated: part of alert {}",
     Outcome.REPEATED: "repeated: recorded before as alert {}",
 }

@@ -1,14 +1,21 @@
 """What the alert service reads from its environment and `alerts-config.yaml`."""
 
-from email.headerregistry import Address
-from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated
 
-from pydantic import Field, SecretStr, field_validator, model_validator
+from pydantic import Field, SecretStr
 
 from sensor_alerts.domain.limits import Limits
+from sensor_alerts.notify.settings import (
+    AlertMqttSettings,
+    NotifySettings,
+    SmtpSettings,
+    WebhookSettings,
+)
 from sensor_shared.adapters.clickhouse import ClickHouseSettings
+from sensor_shared.adapters.kafka import KafkaSettings
+from sensor_shared.adapters.latest import LatestSettings
 from sensor_shared.adapters.redis import RedisSettings
+from sensor_shared.adapters.rules_file import RulesSettings
 from sensor_shared.runtime.settings import Section, ServerSettings, Settings
 from sensor_shared.telemetry.logs import LoggerSettings
 
@@ -31,11 +38,16 @@ class GrpcSettings(Section):
     """Seconds that a call may take whose caller set no deadline, or a later one."""
 
 
-class RulesSettings(Section):
-    """Section RULES: where the alert rules are."""
+class SweepSettings(Section):
+    """Section SWEEP: what each tick of the PingSource does."""
 
-    file: Path | None = None
-    """Default: `alert-rules.yaml` beside the other configuration."""
+    scan: Annotated[float, Field(ge=1)] = 30.0
+    """Seconds between two looks at the newest readings of all devices, for rules with `rising`,
+    `falling` and `missing`."""
+    threads: Count = 1
+    """Of ClickHouse for one query of a sweep."""
+    timeout: Seconds = 20.0
+    """Seconds that one such query may take."""
 
 
 class LimitsSettings(Section):
@@ -45,14 +57,15 @@ class LimitsSettings(Section):
     """
 
     deduplication: Seconds = 300.0
-    """Seconds: a breach this near to the last one of its device and rule is the same alert."""
+    """Seconds: so long after it was cleared a breach opens the same alert again; and so long is
+    nobody told a second time."""
     cooldown: Annotated[float, Field(ge=0)] = 60.0
     """Seconds between two notifications about the same device and rule."""
     per_device_and_hour: Count = 10
     per_minute: Count = 100
     """Over all devices."""
     update: Seconds = 10.0
-    """Seconds between two writes of an alert that goes on without getting worse."""
+    """Seconds between two changes of an alert that goes on without getting worse."""
 
     def limits(self) -> Limits:
         """Returns the part of it that is about notifications."""
@@ -64,53 +77,6 @@ class LimitsSettings(Section):
         )
 
 
-class SmtpSettings(Section):
-    """Section SMTP: the mail server, and who is told. Without recipients there is no e-mail."""
-
-    host: str = "127.0.0.1"
-    port: Annotated[int, Field(gt=0, le=65_535)] = 25
-    security: Literal["none", "starttls", "tls"] = "starttls"
-    username: str | None = None
-    password: SecretStr | None = None
-    sender: str = "alerts@localhost"
-    recipients: tuple[str, ...] = ()
-    """Addresses; in the environment with commas between."""
-    timeout: Seconds = 10.0
-    """Seconds for each step of the conversation with the server."""
-    tries: Count = 3
-    backoff: Seconds = 1.0
-    """Seconds before the second try; doubles with each further one."""
-    collect: Annotated[float, Field(ge=0)] = 2.0
-    """Seconds to wait for further alerts before mails go out."""
-    digest_over: Count = 3
-    """More alerts than this at once become one mail with a table."""
-    queue: Count = 1_000
-    """Alerts that wait for the mail server; beyond that they go without a mail."""
-
-    @field_validator("recipients", mode="before")
-    @classmethod
-    def _split(cls, value: Any) -> Any:
-        if isinstance(value, str):
-            return tuple(part.strip() for part in value.split(",") if part.strip())
-        return value
-
-    @field_validator("sender", "recipients")
-    @classmethod
-    def _is_address(cls, value: str | tuple[str, ...]) -> str | tuple[str, ...]:
-        for address in (value,) if isinstance(value, str) else value:
-            if not Address(addr_spec=address).domain:
-                raise ValueError(f"{address!r} is no e-mail address")
-        return value
-
-    @model_validator(mode="after")
-    def _login_is_protected(self) -> Self:
-        if (self.username is None) != (self.password is None):
-            raise ValueError("username and password belong together")
-        if self.username is not None and self.security == "none":
-            raise ValueError("a login needs security starttls or tls")
-        return self
-
-
 class AlertServiceSettings(Settings):
     """Everything that the alert service can be told."""
 
@@ -119,6 +85,12 @@ class AlertServiceSettings(Settings):
     logger: LoggerSettings = LoggerSettings()
     clickhouse: ClickHouseSettings = ClickHouseSettings()
     redis: RedisSettings = RedisSettings(timeout=0.25)
+    kafka: KafkaSettings = KafkaSettings()
     rules: RulesSettings = RulesSettings()
+    sweep: SweepSettings = SweepSettings()
+    latest: LatestSettings = LatestSettings()
     limits: LimitsSettings = LimitsSettings()
+    notify: NotifySettings = NotifySettings()
     smtp: SmtpSettings = SmtpSettings()
+    webhook: WebhookSettings = WebhookSettings()
+    mqtt: AlertMqttSettings = AlertMqttSettings()

@@ -15,8 +15,17 @@ import pyarrow as pa
 from redis.exceptions import RedisError
 
 from sensor_analytics.domain.delta import Changes, advance, strongest
-from sensor_analytics.domain.fold import MINUTE_MS, Cells, Folded, cells, fold
-from sensor_analytics.domain.layout import (
+from sensor_analytics.domain.fold import Cells, Folded, cells, fold
+from sensor_analytics.domain.observations import Integers, Mask, Observations, observe
+from sensor_analytics.domain.pace import phases, turns
+from sensor_analytics.messages import Delta, Trend, encode, topic
+from sensor_analytics.reports import delta_reports, trend_reports
+from sensor_analytics.state import Change, DeviceStore
+from sensor_shared.adapters.windows import WindowSettings
+from sensor_shared.contracts.errors import Retry
+from sensor_shared.contracts.windows.layout import (
+    MINUTE_MS,
+    SCALE,
     Devices,
     Sums,
     device_records,
@@ -25,14 +34,7 @@ from sensor_analytics.domain.layout import (
     minute_records,
     minutes_from,
 )
-from sensor_analytics.domain.observations import SCALE, Integers, Mask, Observations, observe
-from sensor_analytics.domain.pace import phases, turns
-from sensor_analytics.domain.trend import directions, trends
-from sensor_analytics.messages import Delta, Trend, encode, topic
-from sensor_analytics.reports import delta_reports, trend_reports
-from sensor_analytics.settings import WindowSettings
-from sensor_analytics.state import Change, DeviceStore
-from sensor_shared.contracts.errors import Retry
+from sensor_shared.contracts.windows.trend import directions, trends
 from sensor_shared.telemetry import metrics
 
 Publish = Callable[[str, bytes], None]

@@ -4,15 +4,10 @@ Times are RFC 3339 in UTC with milliseconds. Values are in `unit`: °C, % (relat
 or hPa. A metric without values is left out.
 """
 
-from datetime import UTC, datetime
 from typing import Literal
 from urllib.parse import quote
 
 import msgspec
-
-from sensor_shared.contracts.events import rfc3339
-
-UNITS = {"temperature": "°C", "humidity": "%", "pressure": "hPa"}
 
 Direction = Literal["falling", "stable", "rising"]
 
@@ -120,11 +115,6 @@ def topic(message: Trend | Delta | RegionSummary) -> str:
 def kind(topic: str) -> str:
     """Returns the last level of a topic: trend, delta or summary."""
     return topic.rpartition("/")[2]
-
-
-def moment(epoch_ms: int) -> str:
-    """Returns epoch milliseconds as RFC 3339."""
-    return rfc3339(datetime.fromtimestamp(epoch_ms / 1000, UTC))
 
 
 def encode(message: Trend | Delta | RegionSummary) -> bytes:

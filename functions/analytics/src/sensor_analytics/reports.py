@@ -3,19 +3,19 @@
 from collections.abc import Iterator, Sequence
 
 from sensor_analytics.domain.delta import Changes
-from sensor_analytics.domain.observations import SCALE, Integers
-from sensor_analytics.domain.trend import Directions, Trends
+from sensor_analytics.domain.observations import Integers
 from sensor_analytics.messages import (
-    UNITS,
     Delta,
     Direction,
     MetricDelta,
     MetricTrend,
     Trend,
     Window,
-    moment,
 )
-from sensor_shared.contracts.readings import METRICS
+from sensor_shared.contracts.events import rfc3339_ms
+from sensor_shared.contracts.readings import METRICS, UNITS
+from sensor_shared.contracts.windows.layout import SCALE
+from sensor_shared.contracts.windows.trend import Directions, Trends
 
 _DIRECTIONS: tuple[Direction, ...] = ("stable", "rising", "falling")  # by 0, 1 and -1
 
@@ -37,11 +37,11 @@ def trend_reports(
         start: (D,) epoch ms at which the window begins.
     """
     for at, device_id in enumerate(device_ids):
-        end = moment(int(latest[at]))
+        end = rfc3339_ms(int(latest[at]))
         yield Trend(
             device_id=device_id,
             timestamp=end,
-            window=Window(moment(int(start[at])), end),
+            window=Window(rfc3339_ms(int(start[at])), end),
             metrics={
                 metric: MetricTrend(
                     unit=UNITS[metric],
@@ -80,7 +80,7 @@ def delta_reports(
     for device, positions in by_device.items():
         yield Delta(
             device_id=device_ids[device],
-            timestamp=moment(max(int(changes.at[at]) for at in positions)),
+            timestamp=rfc3339_ms(max(int(changes.at[at]) for at in positions)),
             threshold=threshold,
             metrics={METRICS[changes.metric[at]]: _delta(changes, at) for at in positions},
         )
@@ -93,6 +93,6 @@ def _delta(changes: Changes, at: int) -> MetricDelta:
         value=value / SCALE,
         previous=previous / SCALE,
         change=(value - previous) / SCALE,
-        timestamp=moment(int(changes.at[at])),
-        previous_timestamp=moment(int(changes.previous_at[at])),
+        timestamp=rfc3339_ms(int(changes.at[at])),
+        previous_timestamp=rfc3339_ms(int(changes.previous_at[at])),
     )

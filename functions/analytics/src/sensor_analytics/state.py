@@ -2,14 +2,12 @@
 
 import secrets
 from collections.abc import Sequence
-from typing import NamedTuple, cast
+from typing import NamedTuple
 
 from redis.asyncio import Redis
 
-from sensor_analytics.domain.layout import TOKEN_BYTES, VERSION
-
-MinuteKey = tuple[str, int]
-"""A device and one of its minutes, counted since the epoch."""
+from sensor_shared.adapters.windows import MinuteKey, WindowKeys, read_records
+from sensor_shared.contracts.windows.layout import TOKEN_BYTES
 
 _SPARE_MS = 120_000
 _DEVICES_PER_SCRIPT = 150  # bounds how long one script holds Redis up
@@ -65,7 +63,7 @@ class DeviceStore:
 
     def __init__(self, redis: Redis, prefix: str, window: int):
         self._redis = redis
-        self._prefix = f"{prefix}:{VERSION}:"
+        self._keys = WindowKeys(prefix)
         self._ttl_ms = window * 60_000 + _SPARE_MS
         self._script = redis.register_script(_SAVE)
 
@@ -77,11 +75,7 @@ class DeviceStore:
         Raises:
             RedisError, OSError: when Redis does not answer.
         """
-        keys = [self._device_key(device) for device in devices]
-        keys += [self._minute_key(device, minute) for device, minute in minutes]
-        # The client's type allows for text too; it is opened without decoding.
-        records = cast("list[bytes | None]", await self._redis.mget(keys) if keys else [])
-        return records[: len(devices)], records[len(devices) :]
+        return await read_records(self._redis, self._keys, devices, minutes)
 
     async def save(self, changes: Sequence[Change]) -> set[str]:
         """Writes each device unless somebody else has changed it since it was read.
@@ -102,18 +96,11 @@ class DeviceStore:
         keys: list[str] = []
         args: list[bytes | str | int] = [self._ttl_ms]
         for change in changes:
-            keys.append(self._device_key(change.device_id))
-            keys += [self._minute_key(change.device_id, minute) for minute, _ in change.minutes]
+            keys.append(self._keys.device(change.device_id))
+            keys += [self._keys.minute(change.device_id, minute) for minute, _ in change.minutes]
             args.append((change.before or b"")[:TOKEN_BYTES])
             args.append(token + change.record[TOKEN_BYTES:])
             args.append(len(change.minutes))
             args += [record for _, record in change.minutes]
         lost: list[int] = await self._script(keys, args)
         return {changes[at].device_id for at in lost}
-
-    def _device_key(self, device: str) -> str:
-        return self._prefix + device
-
-    def _minute_key(self, device: str, minute: int) -> str:
-        # A colon may be part of an id, a slash never is.
-        return f"{self._prefix}{device}/{minute}"

@@ -12,18 +12,16 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from sensor_analytics.messages import (
-    UNITS,
     MetricSummary,
     RegionSummary,
     Window,
     encode,
-    moment,
     topic,
 )
 from sensor_shared.adapters.database import Database, DatabaseAwayError
 from sensor_shared.contracts.errors import Retry
-from sensor_shared.contracts.events import Event
-from sensor_shared.contracts.readings import METRICS
+from sensor_shared.contracts.events import Event, rfc3339_ms
+from sensor_shared.contracts.readings import METRICS, UNITS
 
 _REMEMBERED_SECONDS = 600
 _MAX_REGIONS = 1_000  # a region's name comes from outside
@@ -111,7 +109,7 @@ class Summaries:
             rows = await self._database.rows(_QUERY, start=start_ms, end=end_ms)
         except DatabaseAwayError as error:
             raise Retry(f"clickhouse: {error}", after=1) from error
-        window = Window(moment(start_ms), moment(end_ms))
+        window = Window(rfc3339_ms(start_ms), rfc3339_ms(end_ms))
         return [_summary(row, window) for row in rows]
 
 

@@ -4,27 +4,38 @@ import asyncio
 import contextlib
 import os
 import sys
+from collections.abc import Sequence
 from typing import TextIO
 
 from sensor_auth.accounts import Accounts
+from sensor_auth.admin_routes import oversight_routes, user_routes
+from sensor_auth.administration import Administration
+from sensor_auth.api_keys import ApiKeys
 from sensor_auth.attempts import Attempts
+from sensor_auth.domain import SecurityEvent
 from sensor_auth.first_admin import FirstAdmin
+from sensor_auth.key_routes import KEY_TAG, key_routes
+from sensor_auth.keyring import KeyRing
 from sensor_auth.passwords import Passwords
 from sensor_auth.routes import TAGS, account_routes, service_routes, session_routes
+from sensor_auth.security_history import SecurityHistory
+from sensor_auth.security_log import SecurityLog
 from sensor_auth.sessions import Sessions
 from sensor_auth.settings import AuthSettings
-from sensor_auth.tokens import Issuer, OwnKeys, SigningKey
+from sensor_auth.tokens import Issuer
 from sensor_auth.users import Users
 from sensor_shared.adapters import redis
+from sensor_shared.adapters.api_keys import KeyCheck
 from sensor_shared.adapters.database import Database
-from sensor_shared.adapters.jwks import key_set
 from sensor_shared.adapters.sessions import SessionCheck
 from sensor_shared.adapters.tokens import TokenVerifier
 from sensor_shared.contracts.access import REFRESH_TOKEN
 from sensor_shared.runtime.function import Receive, Scope, Send
 from sensor_shared.runtime.http.application import rest_service
+from sensor_shared.runtime.http.cors import cross_origin
 from sensor_shared.runtime.http.exchange import Exchange
 from sensor_shared.runtime.http.guard import Guard
+from sensor_shared.runtime.http.limits import Limits
 from sensor_shared.runtime.settings import ServerSettings, config_file
 
 _QUERY_SECONDS = 5
@@ -45,63 +56,82 @@ class Auth:
 
     def __init__(self, settings: AuthSettings, *, shown_on: TextIO):
         policy = settings.auth
-        key = SigningKey.read(policy.signing_key_file)
         self.server: ServerSettings = settings.server
         self.logger = settings.logger
         self._redis = redis.connect(settings.redis)
         self._database = Database(settings.clickhouse, max_execution_time=_QUERY_SECONDS)
         self._passwords = Passwords(settings.passwords)
-        keys = OwnKeys(key.public)
+        self._security = SecurityLog(self._database)
+        self._keys = KeyRing(
+            policy.signing_key_file,
+            policy.keys_dir,
+            seconds=policy.keys_seconds,
+            changed=self._tell_of_keys,
+        )
         users = Users(self._database, self._redis)
-        self._accounts = Accounts(
+        sessions = Sessions(
+            self._redis,
+            self._database,
+            life=policy.refresh_seconds,
+            most=policy.max_sessions,
+            repeat=policy.refresh_repeat_seconds,
+        )
+        accounts = Accounts(
             users=users,
             passwords=self._passwords,
-            attempts=Attempts(
-                self._redis, limit=policy.max_failures, seconds=policy.failure_seconds
-            ),
-            sessions=Sessions(
-                self._redis,
-                self._database,
-                life=policy.refresh_seconds,
-                most=policy.max_sessions,
-            ),
+            attempts=Attempts(self._redis, policy),
+            sessions=sessions,
             issuer=Issuer(
-                key,
+                self._keys.signer,
                 issuer=policy.issuer,
                 audience=policy.audience,
                 access_seconds=policy.access_seconds,
                 refresh_seconds=policy.refresh_seconds,
             ),
             refresh_tokens=TokenVerifier(
-                keys,
+                self._keys,
                 issuer=policy.issuer,
                 audience=policy.issuer,
                 token_type=REFRESH_TOKEN,
                 remembered=0,
             ),
+            security=self._security,
         )
+        limits = Limits(self._redis, settings.limits)
         guard = Guard(
-            TokenVerifier(keys, issuer=policy.issuer, audience=policy.audience),
+            TokenVerifier(self._keys, issuer=policy.issuer, audience=policy.audience),
             SessionCheck(self._redis, self._database),
+            keys=KeyCheck(self._redis, self._database),
+            limits=limits,
         )
         self._first_admin = FirstAdmin(
-            users, self._passwords, policy.admin_password, shown_on=shown_on
+            users, self._passwords, policy.admin_password, self._security, shown_on=shown_on
         )
         self._settling: asyncio.Task[None] | None = None
         self.rest = rest_service(
             title="TWINUP auth",
             description="Logs people in and says who they are. Tokens are Ed25519-signed JWTs.",
-            tags=TAGS,
+            tags=[*TAGS, KEY_TAG],
             routers=[
-                session_routes(self._accounts, guard),
-                account_routes(self._accounts, guard),
-                service_routes(key_set(key.public), self.ready),
+                session_routes(accounts, guard, limits),
+                account_routes(accounts, guard),
+                key_routes(
+                    ApiKeys(self._database, self._redis, self._security, settings.keys), guard
+                ),
+                user_routes(
+                    Administration(users, self._passwords, sessions, self._redis, self._security),
+                    guard,
+                ),
+                oversight_routes(SecurityHistory(self._database), guard),
+                service_routes(self._keys.public, self.ready),
             ],
         )
-        self._app = Exchange("auth", self.rest, max_body_bytes=settings.server.max_body_bytes)
+        self._app = Exchange("auth", cross_origin(self.rest, settings.cors), settings.server)
 
     async def start(self) -> None:
         """Begins to look for the first admin; ClickHouse may come later."""
+        self._security.start()
+        self._keys.start()
         self._settling = asyncio.create_task(self._first_admin.settle(), name="first-admin")
 
     async def stop(self) -> None:
@@ -110,6 +140,8 @@ class Auth:
             self._settling.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._settling
+        await self._keys.stop()
+        await self._security.stop()
         self._passwords.close()
         await self._redis.aclose()
         await self._database.close()
@@ -122,6 +154,14 @@ class Auth:
     def ready(self) -> bool:
         """True once the users could be read."""
         return self._first_admin.settled
+
+    def troubles(self) -> Sequence[str]:
+        """Returns what is wrong although logins are served."""
+        return [self._keys.trouble] if self._keys.trouble else []
+
+    def _tell_of_keys(self, kids: Sequence[str]) -> None:
+        detail = f"signs {kids[0]}; published too: {', '.join(kids[1:]) or 'none'}"
+        self._security.record(SecurityEvent.KEYS_CHANGED, detail=detail)
 
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers one request."""

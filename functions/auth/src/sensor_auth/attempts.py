@@ -1,108 +1,133 @@
-"""Failed logins of one user from one address: counted in Redis, in this process without it."""
+"""Failed logins: who has too many of them waits.
 
+Three counts, so that neither guessing from many addresses nor guessing many names helps, and
+nobody can lock somebody else out:
+
+- user and address together: locked after some failures, for a while.
+- one user from whatever addresses, and one address with whatever users: slowed down. Who has
+  logged in from an address before is not slowed down there by what strangers do elsewhere.
+"""
+
+import asyncio
 import math
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from sensor_auth.domain import LockedError
-from sensor_shared.telemetry.logs import logger
+from sensor_auth.domain import BusyError, LockedError
+from sensor_auth.settings import PolicySettings
+from sensor_auth.slowdown import Slowdown
+from sensor_auth.tries import OTHERS_FIRST, Outcome, Tries
+from sensor_shared.adapters.database import DatabaseAwayError
 
-# A try is counted before the password is looked at, so that guesses made at the same time
-# cannot slip through together. The time runs from the first; a locked try does not extend it.
-_TAKE = """
-local count = tonumber(redis.call('GET', KEYS[1]) or '0')
-if count >= tonumber(ARGV[1]) then
-  return math.max(redis.call('PTTL', KEYS[1]), 1)
-end
-redis.call('INCR', KEYS[1])
-if count == 0 then redis.call('PEXPIRE', KEYS[1], ARGV[2]) end
-return 0
-"""
-_MAX_LOCAL = 10_000
+_DAY_SECONDS = 24 * 60 * 60
+_PATIENCE_SECONDS = 5.0
+_PAUSE_SECONDS = 0.05
+
+
+class Attempt:
+    """One try that may be made now."""
+
+    def __init__(self) -> None:
+        self.right = False
+        """To be set when the password was right; a try that ends without it has failed."""
 
 
 class Attempts:
-    """Lets a user be tried from an address so many times in a while.
-
-    User and address together: a stranger can lock out himself, not somebody else.
+    """Decides whether a password may be tried now.
 
     Args:
         redis: shared by all replicas.
-        limit: tries until the lock.
-        seconds: that failures count, from the first of them.
-        clock: seconds, for the count in this process.
+        policy: the limits.
+        clock: seconds, for the counts in this process.
     """
 
     def __init__(
         self,
         redis: Redis,
+        policy: PolicySettings,
         *,
-        limit: int,
-        seconds: int,
         clock: Callable[[], float] = time.monotonic,
     ):
         self._redis = redis
-        self._take = redis.register_script(_TAKE)
-        self._limit = limit
-        self._seconds = seconds
-        self._local = LocalAttempts(limit, seconds, clock)
-        self._log = logger(part="redis")
+        self._clock = clock
+        self._known_seconds = policy.known_address_days * _DAY_SECONDS
+        self._tries = Tries(
+            redis, limit=policy.max_failures, seconds=policy.failure_seconds, clock=clock
+        )
+        self._slow = Slowdown(
+            redis, free=policy.slow_failures, seconds=policy.slow_seconds, clock=clock
+        )
 
-    async def take(self, username: str, address: str) -> None:
-        """Counts one try.
+    @asynccontextmanager
+    async def attempt(self, username: str, address: str) -> AsyncIterator[Attempt]:
+        """Surrounds one try, which counts from its beginning.
+
+        A part that is away, or too many at a time, is no failure.
 
         Raises:
-            LockedError: when there were too many.
+            LockedError: when there were too many failures.
         """
-        key = _key(username, address)
+        key = f"auth:attempts:{address}:{username}"
+        await self._turn(key)
+        outcome = Outcome.WITHDRAWN
+        taken: list[str] = []
         try:
-            left = int(await self._take(keys=[key], args=[self._limit, self._seconds * 1000]))
-        except (RedisError, OSError) as error:
-            self._log.warning("attempts counted in this process", error=str(error))
-            left = self._local.take(key)
+            taken = await self._slowed(username, address)
+            outcome = Outcome.WRONG
+            attempt = Attempt()
+            yield attempt
+            if attempt.right:
+                outcome = Outcome.RIGHT
+        except (BusyError, DatabaseAwayError):
+            outcome = Outcome.WITHDRAWN
+            await self._give_back(taken)
+            raise
+        finally:
+            await self._tries.finish(key, outcome)
+        if attempt.right:
+            await self._give_back(taken)
+            await self._remember(username, address)
+
+    async def _turn(self, key: str) -> None:
+        patience = self._clock() + _PATIENCE_SECONDS
+        while (left := await self._tries.take(key)) == OTHERS_FIRST:
+            if self._clock() >= patience:
+                raise LockedError(1, "others first")
+            await asyncio.sleep(_PAUSE_SECONDS)
         if left:
             raise LockedError(math.ceil(left / 1000))
 
-    async def forget(self, username: str, address: str) -> None:
-        """Forgets the tries, after a success."""
-        key = _key(username, address)
-        self._local.forget(key)
+    async def _slowed(self, username: str, address: str) -> list[str]:
+        """Takes what a try takes and returns the keys; raises LockedError when it must wait."""
+        by_address, by_user = f"auth:slow:address:{address}", f"auth:slow:user:{username}"
+        if wait := await self._slow.take(by_address):
+            raise LockedError(math.ceil(wait), "address")
+        if await self._known(username, address):
+            return [by_address]
+        if wait := await self._slow.take(by_user):
+            raise LockedError(math.ceil(wait), "user")
+        return [by_address, by_user]
+
+    async def _give_back(self, taken: list[str]) -> None:
+        for key in taken:
+            await self._slow.give_back(key)
+
+    async def _known(self, username: str, address: str) -> bool:
         try:
-            await self._redis.delete(key)
+            return bool(await self._redis.exists(_known_key(username, address)))
+        except (RedisError, OSError):
+            return False
+
+    async def _remember(self, username: str, address: str) -> None:
+        try:
+            await self._redis.set(_known_key(username, address), b"", ex=self._known_seconds)
         except (RedisError, OSError):
             return
 
 
-class LocalAttempts:
-    """The same count for one process, bounded: the oldest is forgotten beyond 10,000."""
-
-    def __init__(self, limit: int, seconds: int, clock: Callable[[], float]):
-        self._limit = limit
-        self._seconds = seconds
-        self._clock = clock
-        self._counts: dict[str, tuple[int, float]] = {}
-
-    def take(self, key: str) -> int:
-        """Counts a try; returns 0, or the milliseconds that the lock lasts."""
-        now = self._clock()
-        count, ends = self._counts.get(key, (0, 0.0))
-        if ends <= now:
-            count, ends = 0, now + self._seconds
-        if count >= self._limit:
-            return max(1, math.ceil((ends - now) * 1000))
-        self._counts.pop(key, None)
-        self._counts[key] = (count + 1, ends)
-        if len(self._counts) > _MAX_LOCAL:
-            del self._counts[next(iter(self._counts))]
-        return 0
-
-    def forget(self, key: str) -> None:
-        """Forgets the tries."""
-        self._counts.pop(key, None)
-
-
-def _key(username: str, address: str) -> str:
-    return f"auth:attempts:{address}:{username}"
+def _known_key(username: str, address: str) -> str:
+    return f"auth:known:{address}:{username}"

@@ -10,8 +10,9 @@ from typing import TextIO
 from clickhouse_connect.driver.exceptions import ClickHouseError
 from pydantic import SecretStr
 
-from sensor_auth.domain import User
+from sensor_auth.domain import ConflictError, SecurityEvent, User
 from sensor_auth.passwords import Passwords
+from sensor_auth.security_log import SecurityLog
 from sensor_auth.users import Users
 from sensor_shared.adapters.database import DatabaseAwayError
 from sensor_shared.contracts.access import Role
@@ -19,7 +20,6 @@ from sensor_shared.telemetry.logs import logger
 
 USERNAME = "admin"
 _RETRY_SECONDS = 1.0
-_TOKEN = "first-admin"  # noqa: S105  (ClickHouse ignores a second insert with it)
 
 
 class FirstAdmin:
@@ -34,6 +34,7 @@ class FirstAdmin:
         users: Users,
         passwords: Passwords,
         password: SecretStr | None,
+        security: SecurityLog,
         *,
         shown_on: TextIO,
         now: Callable[[], float] = time.time,
@@ -41,8 +42,10 @@ class FirstAdmin:
         self._users = users
         self._passwords = passwords
         self._password = password
+        self._security = security
         self._shown_on = shown_on
         self._now = now
+        self._made: tuple[User, str] | None = None
         self._log = logger(part="first admin")
         self.settled = False
         """True once it is known that there are users."""
@@ -52,7 +55,8 @@ class FirstAdmin:
         reported = ""
         while not self.settled:
             try:
-                if await self._users.none_yet():
+                # What was tried before may have got there, and only its answer was lost.
+                if self._made or await self._users.none_yet():
                     await self._make()
                 self.settled = True
             except (DatabaseAwayError, ClickHouseError) as error:
@@ -63,8 +67,26 @@ class FirstAdmin:
                 await asyncio.sleep(_RETRY_SECONDS)
 
     async def _make(self) -> None:
-        made = secrets.token_urlsafe(18)
-        password = self._password.get_secret_value() if self._password else made
+        if self._made is None:
+            self._made = await self._new()
+        admin, password = self._made
+        try:
+            await self._users.save(admin)
+        except ConflictError:
+            return  # another replica was first
+        self._security.record(
+            SecurityEvent.USER_CREATED, username=USERNAME, detail="the first admin"
+        )
+        if self._password is None:
+            self._shown_on.write(
+                f"\nFirst start: user {USERNAME!r}, password {password!r}. "
+                "It is shown only now.\n\n"
+            )
+            self._shown_on.flush()
+
+    async def _new(self) -> tuple[User, str]:
+        given = self._password
+        password = given.get_secret_value() if given else secrets.token_urlsafe(18)
         admin = User(
             username=USERNAME,
             password_hash=await self._passwords.hash(password),
@@ -74,13 +96,4 @@ class FirstAdmin:
             created_at=datetime.fromtimestamp(self._now(), UTC),
             version=1,
         )
-        await self._users.save(admin, token=_TOKEN)
-        stored = await self._users.find(USERNAME)
-        if stored is None or stored.password_hash != admin.password_hash:
-            return  # another replica was first
-        self._log.info("first admin made", username=USERNAME)
-        if self._password is None:
-            self._shown_on.write(
-                f"\nFirst start: user {USERNAME!r}, password {made!r}. It is shown only now.\n\n"
-            )
-            self._shown_on.flush()
+        return admin, password

@@ -25,7 +25,8 @@ from sensor_shared.adapters.grpc import AlertClient
 from sensor_shared.adapters.kafka import EventPublisher
 from sensor_shared.adapters.latest import LatestReadings
 from sensor_shared.adapters.redis import connect as connect_redis
-from sensor_shared.contracts.rules import Rules, RulesError, load_rules
+from sensor_shared.adapters.rules_file import RulesFile
+from sensor_shared.contracts.rules import RulesError
 from sensor_shared.runtime.events import EventApp
 from sensor_shared.runtime.function import Receive, Scope, Send
 from sensor_shared.runtime.settings import SettingsError, config_file
@@ -38,12 +39,12 @@ class Consumer:
 
     Args:
         settings: all of it.
-        rules: tested against every reading.
+        rules: tested against every reading; read again when their file changes.
     """
 
     name = "consumer"
 
-    def __init__(self, settings: ConsumerSettings, rules: Rules):
+    def __init__(self, settings: ConsumerSettings, rules: RulesFile):
         self.server = settings.server
         self.logger = settings.logger
         self._settings = settings
@@ -106,6 +107,7 @@ class Consumer:
         self._store.start()
         self._watches.append(asyncio.create_task(self._health.watch(), name="health"))
         self._watches.append(asyncio.create_task(self._look(), name="floodgate"))
+        self._watches.append(asyncio.create_task(self._rules.watch(), name="rules"))
         if settings.lag.enabled:
             watch = lag.watch(settings.kafka, settings.lag)
             self._watches.append(asyncio.create_task(watch, name="lag"))
@@ -140,7 +142,10 @@ class Consumer:
         """What is wrong although the function takes events."""
         if self._app is None:
             return []
-        found = (self._floodgate.trouble, self._health.trouble, self._app.trouble)
+        found = (
+            *(self._floodgate.trouble, self._health.trouble, self._app.trouble),
+            self._rules.trouble,
+        )
         return [trouble for trouble in found if trouble is not None]
 
     async def _look(self) -> None:
@@ -163,7 +168,7 @@ def new() -> Consumer:
     """
     settings = ConsumerSettings.load(os.environ, config_file(os.environ, "consumer"))
     try:
-        rules = load_rules(settings.breaches.rules)
+        rules = RulesFile(settings.breaches.rules)
     except RulesError as error:
         raise SettingsError(str(error)) from error
     return Consumer(settings, rules)

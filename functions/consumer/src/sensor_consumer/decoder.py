@@ -2,13 +2,13 @@
 
 import asyncio
 from collections.abc import Callable, Sequence
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, Protocol
 
 import pyarrow as pa
 
 from sensor_shared.contracts.events import PLAIN_KAFKA_RECORD, READINGS_V1, Event
 from sensor_shared.contracts.readings import Decoded, Reject, decode, decode_all, empty_batch
-from sensor_shared.contracts.rules import Breach, Rules
+from sensor_shared.contracts.rules import Breach
 
 TYPES: Final = frozenset({READINGS_V1, PLAIN_KAFKA_RECORD})
 _SMALL_BYTES: Final = 4_096
@@ -24,6 +24,13 @@ class Contents(NamedTuple):
 
     decoded: Decoded
     breaches: Sequence[Breach]
+
+
+class Rules(Protocol):
+    """What this needs of `adapters.rules_file.RulesFile`, or of rules that never change."""
+
+    def breaches(self, batch: pa.RecordBatch) -> Sequence[Breach]:
+        """Tests every reading of a batch."""
 
 
 class Decoder:

@@ -4,11 +4,11 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from sensor_consumer.decoder import Decoder
+from sensor_consumer.decoder import Decoder, Rules
 from sensor_consumer.delivery import Delivery
 from sensor_consumer.rollups import is_tick
 from sensor_shared.contracts.events import Event
-from sensor_shared.contracts.rules import Breach, Rules
+from sensor_shared.contracts.rules import Breach
 from sensor_shared.telemetry import metrics
 
 

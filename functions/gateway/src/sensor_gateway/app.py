@@ -4,13 +4,41 @@ import os
 import time
 from collections.abc import Callable
 
+from sensor_gateway.aggregates.queries import Aggregates
+from sensor_gateway.aggregates.routes import aggregate_routes
+from sensor_gateway.analytics import Analytics
+from sensor_gateway.cache import Cache
+from sensor_gateway.device_routes import fleet_routes
 from sensor_gateway.devices import Devices
+from sensor_gateway.export.chunks import Chunks
+from sensor_gateway.export.routes import export_routes
+from sensor_gateway.export.slots import Slots
+from sensor_gateway.history.queries import Histories
+from sensor_gateway.history.routes import history_routes
+from sensor_gateway.insight_routes import insight_routes
+from sensor_gateway.joined_reads import JoinedReads
 from sensor_gateway.latest import Latest
+from sensor_gateway.latest_routes import latest_routes
+from sensor_gateway.live import routes as live
+from sensor_gateway.live.feed import ReadingFeed
+from sensor_gateway.live.guard import TicketGuard
+from sensor_gateway.live.records import LatestRecords
+from sensor_gateway.live.streams import Streams
+from sensor_gateway.live.tickets import Tickets
+from sensor_gateway.newest import NewestReadings
 from sensor_gateway.parts import Parts
+from sensor_gateway.quick_latest import QuickLatest
 from sensor_gateway.readings import Readings
-from sensor_gateway.routes import TAGS, device_routes, service_routes
+from sensor_gateway.rejects.queries import Rejects
+from sensor_gateway.rejects.routes import reject_routes
+from sensor_gateway.rollups.coverage import Coverage
+from sensor_gateway.routes import TAGS, service_routes
 from sensor_gateway.settings import GatewaySettings
+from sensor_gateway.standings import Standings
+from sensor_gateway.stats import Stats
+from sensor_gateway.windows import Windows
 from sensor_shared.adapters import redis
+from sensor_shared.adapters.api_keys import KeyCheck
 from sensor_shared.adapters.database import Database
 from sensor_shared.adapters.jwks import RemoteKeys
 from sensor_shared.adapters.latest import LatestReadings
@@ -18,8 +46,10 @@ from sensor_shared.adapters.sessions import SessionCheck
 from sensor_shared.adapters.tokens import TokenVerifier
 from sensor_shared.runtime.function import Receive, Scope, Send
 from sensor_shared.runtime.http.application import rest_service
+from sensor_shared.runtime.http.cors import cross_origin
 from sensor_shared.runtime.http.exchange import Exchange
 from sensor_shared.runtime.http.guard import Guard
+from sensor_shared.runtime.http.limits import Limits
 from sensor_shared.runtime.settings import ServerSettings, config_file
 
 
@@ -32,6 +62,7 @@ class Gateway:
     """
 
     name = "gateway"
+    direct_prefix = "/api/"
 
     def __init__(
         self,
@@ -48,7 +79,12 @@ class Gateway:
             max_execution_time=limits.query_seconds,
             max_rows_to_read=limits.query_rows,
             do_not_merge_across_partitions_select_final=1,
+            # A client that goes away takes its query with it, which a server does for queries
+            # that can change nothing; and the gateway changes nothing.
+            readonly=2,
+            cancel_http_readonly_queries_on_client_close=1,
         )
+        coverage = Coverage(self._database, seconds=limits.coverage_seconds)
         self._keys = RemoteKeys(settings.jwks)
         self._parts = Parts(
             self._redis,
@@ -57,47 +93,98 @@ class Gateway:
             seconds=limits.probe_seconds,
         )
         readings = Readings(self._database)
-        latest = LatestReadings(self._redis, ttl_seconds=settings.latest.ttl_seconds, now_ms=now_ms)
-        guard = Guard(
-            TokenVerifier(self._keys, issuer=limits.issuer, audience=limits.audience),
-            SessionCheck(self._redis, self._database),
+        sessions = SessionCheck(self._redis, self._database)
+        tokens = TokenVerifier(self._keys, issuer=limits.issuer, audience=limits.audience)
+        rates = Limits(self._redis, settings.limits)
+        keys = KeyCheck(self._redis, self._database)
+        guard = Guard(tokens, sessions, keys=keys, limits=rates)
+        dear, long = guard.costing(5), guard.costing(1, policy="export")
+        self._feed = ReadingFeed(
+            LatestRecords(self._redis, ttl_seconds=settings.latest.ttl_seconds, now_ms=now_ms),
+            seconds=settings.live.poll_seconds,
+        )
+        self._streams = Streams(self._feed, sessions, settings.live)
+        tickets = Tickets(self._redis)
+        stored = LatestReadings(self._redis, ttl_seconds=settings.latest.ttl_seconds, now_ms=now_ms)
+        latest = Latest(stored, readings, NewestReadings(self._database))
+        ttl_ms = int(settings.latest.ttl_seconds * 1000)
+        standings = Standings(stored, self._database, ttl_ms=ttl_ms, now_ms=now_ms)
+        self._devices = Devices(self._database, standings, every=limits.fleet_seconds)
+        self.cache = Cache(self._redis, settings.cache, now_ms=now_ms)
+        analytics = Analytics(
+            self._redis,
+            Windows(self._database, threshold=settings.analytics.delta_threshold),
+            self.cache,
+            settings.analytics,
+            ttl_seconds=limits.analytics_seconds,
+            now_ms=now_ms,
+        )
+        stats = Stats(
+            self._database,
+            self._devices,
+            self.cache,
+            ttl_seconds=limits.stats_seconds,
+            now_ms=now_ms,
         )
         self.rest = rest_service(
             title="TWINUP gateway",
-            description="Devices, their latest metrics and their history.",
-            tags=TAGS,
+            description="Devices, their latest metrics and their history; exports and aggregates.",
+            tags=[*TAGS, live.TAG],
             routers=[
-                device_routes(
-                    guard,
-                    Devices(self._database, latest),
-                    Latest(latest, readings),
-                    readings,
-                    max_span_days=limits.max_span_days,
+                fleet_routes(guard, self._devices, latest),
+                latest_routes(dear, self._devices, latest),
+                insight_routes(guard, self._devices, analytics, stats),
+                history_routes(
+                    guard, Histories(self._database, coverage), max_days=limits.max_days
+                ),
+                export_routes(
+                    long,
+                    Chunks(self._database),
+                    Slots(limits.exports, limits.exports_per_user),
+                    chunk_rows=limits.export_chunk_rows,
+                    seconds=limits.export_seconds,
+                ),
+                aggregate_routes(
+                    dear, Aggregates(self._database, coverage), max_days=limits.max_days
+                ),
+                reject_routes(dear, Rejects(self._database)),
+                live.live_routes(
+                    long, TicketGuard(long, tickets, sessions, rates), tickets, self._streams
                 ),
                 service_routes(self._parts),
             ],
         )
-        self._app = Exchange("gateway", self.rest, max_body_bytes=settings.server.max_body_bytes)
+        quick = QuickLatest(self.rest, tokens, JoinedReads(self._redis, stored), toll=rates)
+        self._app = Exchange("gateway", cross_origin(quick, settings.cors), settings.server)
 
     async def start(self) -> None:
         """Begins to fetch auth's keys and to ask the parts."""
         self._keys.start()
         self._parts.start()
+        self._feed.start()
+        self._streams.start()
 
     async def stop(self) -> None:
-        """Closes the clients."""
+        """Ends what goes on, and closes the clients."""
+        await self._streams.stop()
+        await self._feed.stop()
         await self._parts.stop()
+        await self._devices.stop()
         await self._keys.stop()
         await self._redis.aclose()
         await self._database.close()
 
     def alive(self) -> bool:
-        """False when nobody looks after the parts any more."""
-        return self._parts.watched
+        """False when nobody looks after the parts or the streams any more."""
+        return self._parts.watched and self._feed.watched and self._streams.watched
 
     def ready(self) -> bool:
         """True when tokens can be checked and Redis or ClickHouse answers."""
         return self._parts.serving
+
+    def leave(self) -> None:
+        """Ends the live streams: the server waits for its requests before it stops the rest."""
+        self._streams.leave()
 
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers one request."""

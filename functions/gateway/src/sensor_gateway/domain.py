@@ -30,6 +30,11 @@ class Span:
     start_ms: int
     end_ms: int
 
+    @property
+    def seconds(self) -> tuple[int, int]:
+        """The whole seconds that it touches, epoch seconds, the end excluded."""
+        return self.start_ms // 1_000, -(-self.end_ms // 1_000)
+
 
 def moment(text: str) -> int:
     """Returns the epoch milliseconds of an RFC 3339 moment, or of epoch milliseconds in digits.

@@ -18,9 +18,10 @@ class DevicePage(BaseModel):
     """A page of the fleet, ordered by device id."""
 
     items: list[Device]
-    page: int = Field(ge=1)
+    page: int | None = Field(ge=1, description="null: the page of a cursor")
     page_size: int = Field(ge=1, le=1000)
     total: int = Field(ge=0, description="devices on all pages")
+    next: str | None = Field(description="`cursor` of the next page; null: this is the last")
 
 
 class Location(BaseModel):
@@ -43,25 +44,15 @@ class LatestMetrics(BaseModel):
     location: Location
 
 
-class HistoryItem(BaseModel):
-    """One reading; metrics that were not asked for are left out."""
+class LatestOfMany(BaseModel):
+    """The newest readings of many devices."""
 
-    timestamp: datetime
-    temperature: Celsius = None
-    humidity: Percent = None
-    pressure: Hectopascal = None
-    status: Status
-
-
-class History(BaseModel):
-    """Readings of one device."""
-
-    device_id: str
-    start: datetime = Field(alias="from", description="included")
-    end: datetime = Field(alias="to", description="excluded")
-    order: Literal["newest", "oldest"]
-    truncated: bool = Field(description="there are more in the span than `limit`")
-    items: list[HistoryItem]
+    items: list[LatestMetrics] = Field(description="in the order of the devices")
+    missing: list[str] = Field(description="devices that have no reading")
+    unanswered: list[str] = Field(
+        description="devices whose newest reading is in ClickHouse alone, which is away: ask later"
+    )
+    next: str | None = Field(description="`cursor` of the next page; null: this is the last")
 
 
 class Parts(BaseModel):

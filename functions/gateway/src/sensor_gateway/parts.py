@@ -73,8 +73,8 @@ class Parts:
     async def _run(self) -> None:
         while True:
             redis, clickhouse = await asyncio.gather(
-                self._answers(self._ping()),
-                self._answers(self._database.rows("SELECT 1")),
+                self._answers(self._ping),
+                self._answers(lambda: self._database.rows("SELECT 1")),
             )
             if (redis, clickhouse) != (self.redis, self.clickhouse):
                 self._log.warning("parts changed", redis=redis, clickhouse=clickhouse)
@@ -84,10 +84,10 @@ class Parts:
     async def _ping(self) -> None:
         await self._redis.echo("?")  # `ping` is typed for both clients at once
 
-    async def _answers(self, question: Awaitable[object]) -> bool:
+    async def _answers(self, question: Callable[[], Awaitable[object]]) -> bool:
         try:
             async with asyncio.timeout(self._seconds):
-                await question
+                await question()
         except (RedisError, DatabaseAwayError, ClickHouseError, OSError):
             return False  # refused counts as away: before the migrations there is no database
         return True

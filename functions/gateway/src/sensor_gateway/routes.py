@@ -1,142 +1,25 @@
-"""The REST operations of the gateway."""
+"""The operations that are about the service itself, and the tags of all."""
 
-import json
-import time
-from datetime import UTC, datetime
-from typing import Annotated, Literal
+from typing import Literal
 
-from fastapi import APIRouter, Path, Query, Response, Security
-from pydantic import BeforeValidator, WithJsonSchema
-from starlette.exceptions import HTTPException
+from fastapi import APIRouter, Response
 
-from sensor_gateway.devices import Devices
-from sensor_gateway.domain import LAST_MS, Span, SpanError, moment, span
-from sensor_gateway.latest import Latest
-from sensor_gateway.models import DevicePage, Health, History, LatestMetrics
+from sensor_gateway.models import Health
 from sensor_gateway.models import Parts as PartStates
 from sensor_gateway.parts import Parts
-from sensor_gateway.readings import Order, Readings
-from sensor_shared.contracts.access import Action
-from sensor_shared.contracts.events import rfc3339
-from sensor_shared.contracts.readings import METRICS
-from sensor_shared.runtime.http.guard import Guard
-from sensor_shared.runtime.http.problems import responses
 
 TAGS = [
     {"name": "devices", "description": "The fleet and what it measures."},
+    {"name": "readings", "description": "What many devices measured: files and aggregates."},
+    {"name": "operation", "description": "What those who look after the system want to know."},
     {"name": "service", "description": "Health."},
 ]
-DeviceId = Annotated[
-    str,
-    Path(
-        pattern=r"^[A-Za-z0-9_\-.:]{1,128}$",
-        description="The device's id.",
-        examples=["weather_station_001534"],
-    ),
-]
-Moment = Annotated[
-    int,
-    BeforeValidator(moment),
-    WithJsonSchema(
-        {
-            "anyOf": [
-                {"type": "string", "format": "date-time"},
-                {"type": "integer", "minimum": 0, "maximum": LAST_MS},
-            ]
-        }
-    ),
-]
-SOURCE_HEADER = {
-    "X-Data-Source": {
-        "description": "which store answered",
-        "schema": {"type": "string", "enum": ["redis", "clickhouse", "clickhouse, redis"]},
-    }
-}
-
-
-def device_routes(
-    guard: Guard, devices: Devices, latest: Latest, readings: Readings, *, max_span_days: int
-) -> APIRouter:
-    """Returns the list of devices, the latest metrics and the history."""
-    router = APIRouter(prefix="/api/v1/devices", tags=["devices"])
-    reading = Security(guard, scopes=[Action.READINGS_READ])
-
-    @router.get(
-        "",
-        summary="Devices",
-        dependencies=[Security(guard, scopes=[Action.DEVICES_READ])],
-        responses={200: {"headers": SOURCE_HEADER}},
-    )
-    async def list_devices(
-        response: Response,
-        page: Annotated[int, Query(ge=1, le=1_000_000, description="from 1")] = 1,
-        page_size: Annotated[int, Query(ge=1, le=1_000)] = 100,
-    ) -> DevicePage:
-        """Answers a page of the fleet, ordered by id; beyond the last page it is empty."""
-        found = await devices.page(page, page_size)
-        source = "clickhouse, redis" if found.seen_by_redis else "clickhouse"
-        response.headers["x-data-source"] = source
-        return DevicePage(items=found.devices, page=page, page_size=page_size, total=found.total)
-
-    @router.get(
-        "/{device_id}/metrics",
-        summary="Latest metrics",
-        dependencies=[reading],
-        response_model=LatestMetrics,
-        responses={200: {"headers": SOURCE_HEADER}, **responses(404)},
-    )
-    async def latest_metrics(device_id: DeviceId) -> Response:
-        """Answers the reading with the newest time of its own, as it is stored."""
-        found = await latest.read(device_id)
-        if found is None:
-            raise HTTPException(404, "no such device")
-        document, source = found
-        return _json(document, source)
-
-    @router.get(
-        "/{device_id}/history",
-        summary="History",
-        dependencies=[reading],
-        response_model=History,
-        responses={200: {"headers": SOURCE_HEADER}, **responses(404)},
-    )
-    async def history(  # noqa: PLR0917  (FastAPI passes them by name)
-        device_id: DeviceId,
-        start: Annotated[
-            Moment | None,
-            Query(alias="from", description="included; default: a day before `to`"),
-        ] = None,
-        end: Annotated[
-            Moment | None, Query(alias="to", description="excluded; default: now")
-        ] = None,
-        metric: Annotated[
-            list[Literal["temperature", "humidity", "pressure"]] | None,
-            Query(description="those wanted; default: all", max_length=len(METRICS)),
-        ] = None,
-        limit: Annotated[int, Query(ge=1, le=10_000)] = 1_000,
-        order: Order = "newest",
-    ) -> Response:
-        """Answers readings of a span, each moment once however often it was delivered."""
-        now_ms = int(time.time() * 1000)
-        try:
-            asked = span(start, end, now_ms=now_ms, max_days=max_span_days)
-        except SpanError as error:
-            raise HTTPException(422, str(error)) from error
-        items = await readings.history(
-            device_id, asked, metrics=metric or METRICS, limit=limit + 1, order=order
-        )
-        if not items and not await readings.knows(device_id):
-            raise HTTPException(404, "no such device")
-        return _json(_history(device_id, asked, order, items, limit), "clickhouse")
-
-    return router
 
 
 def service_routes(parts: Parts) -> APIRouter:
     """Returns health, which is open."""
-    router = APIRouter(prefix="/api/v1", tags=["service"])
+    router = APIRouter(tags=["service"])
 
-    @router.get("/health", summary="Health", responses={503: {"model": Health}})
     async def health(response: Response) -> Health:
         """Answers 200 while something can be served, be it degraded; else 503."""
         status: Literal["ok", "degraded", "unavailable"] = "unavailable"
@@ -155,30 +38,16 @@ def service_routes(parts: Parts) -> APIRouter:
             ),
         )
 
+    for path, shown in (("/api/v1/health", True), ("/health", False)):
+        router.add_api_route(
+            path,
+            health,
+            summary="Health",
+            responses={503: {"model": Health}},
+            include_in_schema=shown,
+        )
     return router
 
 
 def _state(up: bool) -> Literal["up", "down"]:
     return "up" if up else "down"
-
-
-def _json(document: bytes, source: str) -> Response:
-    return Response(document, media_type="application/json", headers={"X-Data-Source": source})
-
-
-def _history(device_id: str, asked: Span, order: Order, items: list[bytes], limit: int) -> bytes:
-    head = json.dumps(
-        {
-            "device_id": device_id,
-            "from": _rfc3339(asked.start_ms),
-            "to": _rfc3339(asked.end_ms),
-            "order": order,
-            "truncated": len(items) > limit,
-        },
-        separators=(",", ":"),
-    )
-    return b'%s,"items":[%s]}' % (head.removesuffix("}").encode(), b",".join(items[:limit]))
-
-
-def _rfc3339(epoch_ms: int) -> str:
-    return rfc3339(datetime.fromtimestamp(epoch_ms / 1000, UTC))

@@ -172,6 +172,7 @@ class System:
             },
             "auth": {
                 "TWINUP_AUTH_SIGNING_KEY_FILE": str(self.credentials.signing_key_file),
+                "TWINUP_AUTH_KEYS_DIR": str(self.credentials.signing_key_file.parent),
                 "TWINUP_AUTH_ADMIN_PASSWORD": self.credentials.admin_password,
             },
             "gateway": {

@@ -19,10 +19,20 @@ INSERT INTO readings SELECT 'device-' || toString(number % 20),
 INSERT INTO readings SELECT * FROM readings WHERE device_id < 'device-11';
 INSERT INTO devices VALUES ('device-1', 'weather', 'north', 41.5, NULL, now64(3));
 INSERT INTO rejects VALUES (now64(3), 'urn:test', 'event', 0, 'bad', '', '', '\\xff\\0{');
-INSERT INTO users VALUES ('ada', '$argon2id$', 'admin', '', false, now64(3), 3);
+INSERT INTO users (username, password_hash, role, created_at, version)
+    VALUES ('ada', '$argon2id$', 'admin', now64(3), 3);
+INSERT INTO api_keys (id, owner, created_at, expires_at, version)
+    VALUES ('key', 'ada', now64(3), now64(3) + 3600, 1);
+INSERT INTO security_events (time, id, event) VALUES (now64(3), 'event', 'login.ok');
 INSERT INTO revocations VALUES ('session', 'ada', 'logout', now64(3));
-INSERT INTO alerts (alert_id, device_id, severity, timestamp, metadata)
-    VALUES ('a', 'device-1', 'HIGH', now64(3), {'rule': 'heat'});
+INSERT INTO alerts (alert_id, device_id, severity, timestamp, processed_at, metadata)
+    VALUES ('a', 'device-1', 'HIGH', now64(3), now64(3), {'rule': 'heat'});
+INSERT INTO alert_changes (device_id, alert_id, version, change_id, kind, at, severity, data)
+    VALUES ('device-1', 'a', 1, 'c', 'raised', now64(3), 'HIGH', '{}');
+INSERT INTO notifications (notification_id, severity, state, changed_at, version)
+    VALUES ('n', 'HIGH', 'failed', now64(3), 1);
+INSERT INTO silences (silence_id, devices, ends_at, version)
+    VALUES ('s', ['device-*'], now64(3) + INTERVAL 1 HOUR, 1);
 INSERT INTO readings_minute (device_id, time, readings, version)
     VALUES ('device-1', now(), 60, now64(6));
 INSERT INTO rollup_marks (minute) VALUES (now());

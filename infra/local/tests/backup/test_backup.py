@@ -16,8 +16,10 @@ from sensor_shared.adapters.migrations import migrate, read_migrations
 from .conftest import World
 
 TABLES = {
+    *("alert_changes", "notifications", "silences"),
     *("alerts", "devices", "readings", "readings_day", "readings_hour", "readings_minute"),
     *("rejects", "revocations", "rollup_marks", "rollup_runs", "schema_migrations", "users"),
+    *("api_keys", "security_events"),
 }
 
 

@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 import aiohttp
@@ -16,6 +17,11 @@ _PAUSE_SECONDS = 1.0
 
 class DatabaseAwayError(Exception):
     """ClickHouse cannot answer now; the same query may succeed later."""
+
+
+def utc(moment: datetime) -> datetime:
+    """Returns a moment of a row with its time zone, which the driver may leave out."""
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 class Database:

@@ -16,6 +16,7 @@ class GroupCommit(Generic[Item, Result]):
             What it raises is raised to each of the callers.
         max_items: of one commit.
         max_commits: under way at the same time.
+        linger: seconds that a commit waits for those that come at about the same time.
     """
 
     def __init__(
@@ -24,10 +25,12 @@ class GroupCommit(Generic[Item, Result]):
         *,
         max_items: int = 1_000,
         max_commits: int = 1,
+        linger: float = 0.0,
     ):
         self._commit = commit
         self._max_items = max_items
         self._max_commits = max_commits
+        self._linger = linger
         self._waiting: list[tuple[Item, asyncio.Future[Result]]] = []
         self._running: set[asyncio.Task[None]] = set()
 
@@ -50,6 +53,8 @@ class GroupCommit(Generic[Item, Result]):
 
     async def _run(self) -> None:
         while self._waiting:
+            if self._linger:
+                await asyncio.sleep(self._linger)
             group, self._waiting = (
                 self._waiting[: self._max_items],
                 self._waiting[self._max_items :],

@@ -73,7 +73,8 @@ class RemoteKeys:
         Raises:
             KeysAwayError: when the issuer has not answered yet.
         """
-        if kid not in self._keys and self._may_look():
+        if kid not in self._keys and (self._may_look() or self._lock.locked()):
+            # Who comes while somebody looks waits for what that brings.
             async with self._lock:
                 if kid not in self._keys and self._may_look():
                     await self._fetch()

@@ -20,6 +20,7 @@ import numpy as np
 import pyarrow as pa
 from pydantic import Field
 from redis.asyncio import Redis
+from redis.asyncio.client import Pipeline
 from redis.exceptions import NoScriptError
 
 from sensor_shared.adapters import latest_record
@@ -141,29 +142,55 @@ class LatestReadings:
         Raises:
             RedisError: when Redis does not answer.
         """
+        return [seen for seen, _ in await self.standings(device_ids)]
+
+    async def standings(self, device_ids: Sequence[str]) -> list[tuple[int | None, str | None]]:
+        """Returns when each device was last seen, as `last_seen`, and its latest status.
+
+        The status is None where there is no latest reading. It is one round trip.
+
+        Raises:
+            RedisError: when Redis does not answer.
+        """
         if not device_ids:
             return []
-        records = await self._records(device_ids)
-        scores = await self._redis.zmscore(LAST_SEEN, list(device_ids))
+        async with self._redis.pipeline(transaction=False) as pipe:
+            self.ask(pipe, device_ids)
+            pipe.zmscore(LAST_SEEN, list(device_ids))
+            *answers, scores = await pipe.execute()
         return [
-            max(moment(record) if record else 0, int(score or 0)) or None
-            for record, score in zip(records, scores, strict=True)
+            (int(score) if score else None, None)
+            if record is None
+            else (max(moment(record), int(score or 0)), latest_record.status(record))
+            for record, score in zip(self.newest(answers), scores, strict=True)
+        ]
+
+    def ask(self, pipe: Pipeline, device_ids: Sequence[str]) -> int:
+        """Adds to a pipeline the commands whose answers `newest` reads; returns their number."""
+        now = self._now_ms()
+        periods = range((now - self._ttl_ms) // PERIOD_MS, (now + MAX_AHEAD_MS) // PERIOD_MS + 1)
+        for period in reversed(periods):
+            pipe.hmget(_key(period), list(device_ids))
+        return len(periods)
+
+    def newest(self, answers: Sequence[Sequence[bytes | None]]) -> list[bytes | None]:
+        """Returns the record of each device's latest reading, None where there is none.
+
+        Args:
+            answers: to what `ask` added, in its order.
+        """
+        oldest = self._now_ms() - self._ttl_ms
+        return [
+            next((record for record in records if record and moment(record) > oldest), None)
+            for records in zip(*answers, strict=True)
         ]
 
     async def _records(self, device_ids: Sequence[str]) -> list[bytes | None]:
         if not device_ids:
             return []
-        now = self._now_ms()
-        periods = range((now - self._ttl_ms) // PERIOD_MS, (now + MAX_AHEAD_MS) // PERIOD_MS + 1)
         async with self._redis.pipeline(transaction=False) as pipe:
-            for period in reversed(periods):
-                pipe.hmget(_key(period), list(device_ids))
-            answers: list[list[bytes | None]] = await pipe.execute()
-        oldest = now - self._ttl_ms
-        return [
-            next((record for record in records if record and moment(record) > oldest), None)
-            for records in zip(*answers, strict=True)
-        ]
+            self.ask(pipe, device_ids)
+            return self.newest(await pipe.execute())
 
     def _expires(self, period: Any) -> Any:
         """When the hash of a period, or of each of an array of them, expires."""

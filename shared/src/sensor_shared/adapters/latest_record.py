@@ -5,6 +5,7 @@ little-endian numbers (NaN where nothing was given), and its region's name. It t
 the bytes of the JSON document that is made of it for each answer.
 """
 
+import struct
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -12,7 +13,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from sensor_shared.contracts.events import rfc3339
 from sensor_shared.contracts.readings import METRICS, STATUSES
 from sensor_shared.contracts.readings.document import Location, ReadingDocument
 
@@ -23,6 +23,9 @@ _FIXED: Final = np.dtype(
     [("moment", f"S{DIGITS}"), ("metrics", "<f8", 3), ("place", "<f8", 2), ("flags", "u1")]
 )
 _POWERS: Final = 10 ** np.arange(DIGITS - 1, -1, -1)
+_FLAGS_AT: Final = _FIXED.itemsize - 1
+_NUMBERS: Final = struct.Struct("<5dB")
+"""What follows the digits, for one record: numpy takes four times as long to read one."""
 _STATUS_BITS: Final = 0x0F
 _WITH_REGION: Final = 0x10
 _STATUSES: Final = pa.array(STATUSES)
@@ -55,16 +58,12 @@ def _digits(moments: Any) -> Any:
 
 def decode(device_id: str, record: bytes) -> ReadingDocument:
     """Returns the reading that a record was made of."""
-    fixed = np.frombuffer(record, _FIXED, 1)[0]
-    flags = int(fixed["flags"])
+    *numbers, flags = _NUMBERS.unpack_from(record, DIGITS)
     region = record[_FIXED.itemsize :].decode() if flags & _WITH_REGION else None
-    seconds, milliseconds = divmod(moment(record), 1000)
-    measured = datetime.fromtimestamp(seconds, UTC).replace(microsecond=milliseconds * 1000)
-    temperature, humidity, pressure = map(_number, fixed["metrics"].tolist())
-    latitude, longitude = map(_number, fixed["place"].tolist())
+    temperature, humidity, pressure, latitude, longitude = map(_number, numbers)
     return ReadingDocument(
         device_id=device_id,
-        timestamp=rfc3339(measured),
+        timestamp=_timestamp(moment(record)),
         temperature=temperature,
         humidity=humidity,
         pressure=pressure,
@@ -73,9 +72,27 @@ def decode(device_id: str, record: bytes) -> ReadingDocument:
     )
 
 
+def status(record: bytes) -> str:
+    """Returns the status of a record, one of `STATUSES`."""
+    return STATUSES[record[_FLAGS_AT] & _STATUS_BITS]
+
+
 def moment(record: bytes) -> int:
     """Returns the epoch milliseconds of a record."""
     return int(record[:DIGITS])
+
+
+def region_of(record: bytes) -> str | None:
+    """Returns the name of a record's region, None where there is none."""
+    known = record[_FLAGS_AT] & _WITH_REGION
+    return record[_FIXED.itemsize :].decode() if known else None
+
+
+def _timestamp(epoch_ms: int) -> str:
+    """Writes RFC 3339 as `rfc3339` does, in half its time."""
+    seconds, milliseconds = divmod(epoch_ms, 1000)
+    text = datetime.fromtimestamp(seconds, UTC).isoformat()
+    return f"{text[:-6]}.{milliseconds:03}Z"
 
 
 def _number(value: float) -> float | None:

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Annotated
 
 import aiomqtt
@@ -28,6 +29,23 @@ class MqttSettings(Section):
     timeout: Annotated[float, Field(gt=0)] = 10.0
 
 
+class GivenUpError(Exception):
+    """A message was dropped, because too many waited for the broker."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Message:
+    topic: str
+    payload: bytes
+    retain: bool
+    taken: "asyncio.Future[None] | None" = None
+    """Done when the broker has taken it; cancelled when nobody waits for that any more."""
+
+    @property
+    def is_wanted(self) -> bool:
+        return self.taken is None or not self.taken.done()
+
+
 class Publisher:
     """Publishes in the background; what the broker has not acknowledged is sent again.
 
@@ -48,7 +66,7 @@ class Publisher:
         self._settings = settings
         self._acknowledged = acknowledged
         self._given_up = given_up
-        self._waiting: asyncio.Queue[tuple[str, bytes, bool]] = asyncio.Queue(settings.queue)
+        self._waiting: asyncio.Queue[_Message] = asyncio.Queue(settings.queue)
         self._task: asyncio.Task[None] | None = None
         self._log = logger(part="mqtt")
         self.connected = False
@@ -70,11 +88,30 @@ class Publisher:
 
     def publish(self, topic: str, payload: bytes, *, retain: bool = False) -> None:
         """Queues a message; never waits."""
+        self._put(_Message(topic, payload, retain))
+
+    async def deliver(self, topic: str, payload: bytes, *, retain: bool = False) -> None:
+        """Publishes a message and returns when the broker has taken it.
+
+        Who stops waiting takes the message back, unless it is on its way already.
+
+        Raises:
+            GivenUpError: when it was dropped, because too many wait.
+        """
+        taken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._put(_Message(topic, payload, retain, taken))
+        await taken
+
+    def _put(self, message: _Message) -> None:
         while self._waiting.full():
-            oldest, _, _ = self._waiting.get_nowait()
+            self._drop(self._waiting.get_nowait())
             self._waiting.task_done()
-            self._given_up(oldest)
-        self._waiting.put_nowait((topic, payload, retain))
+        self._waiting.put_nowait(message)
+
+    def _drop(self, message: _Message) -> None:
+        if message.taken is not None and message.is_wanted:
+            message.taken.set_exception(GivenUpError(message.topic))
+        self._given_up(message.topic)
 
     async def _run(self) -> None:
         settings = self._settings
@@ -103,18 +140,21 @@ class Publisher:
     async def _send(self, client: aiomqtt.Client) -> None:
         while True:
             message = await self._waiting.get()
-            topic, payload, retain = message
             try:
-                await client.publish(topic, payload, qos=1, retain=retain)
+                if not message.is_wanted:
+                    continue
+                await client.publish(message.topic, message.payload, qos=1, retain=message.retain)
             except BaseException:
                 # Not acknowledged: back into the queue, for the next connection.
                 if not self._waiting.full():
                     self._waiting.put_nowait(message)
                 else:
-                    self._given_up(topic)
+                    self._drop(message)
                 raise
             else:
-                self._acknowledged(topic)
+                if message.taken is not None and message.is_wanted:
+                    message.taken.set_result(None)
+                self._acknowledged(message.topic)
             finally:
                 self._waiting.task_done()
 

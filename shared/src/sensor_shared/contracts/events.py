@@ -21,6 +21,7 @@ LETTERS_PUT_BACK_V1 = "com.twinup.letters.putback.v1"
 
 SENSOR_DATA = "sensor-data"
 SENSOR_ALERTS = "sensor-alerts"
+ALERT_CHANGES = "sensor-alert-changes"
 DEAD_LETTERS = "sensor-dead-letters"
 
 JSON = "application/json"
@@ -66,6 +67,11 @@ def new_id() -> str:
 def rfc3339(moment: datetime) -> str:
     """Returns `moment` in UTC with milliseconds, e.g. `2026-11-23T19:32:18.979Z`."""
     return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def rfc3339_ms(epoch_ms: int) -> str:
+    """Returns epoch milliseconds as `rfc3339` writes a moment."""
+    return rfc3339(datetime.fromtimestamp(epoch_ms / 1000, UTC))
 
 
 def to_kafka(event: Event) -> tuple[bytes | None, bytes, list[tuple[str, bytes]]]:

@@ -14,7 +14,7 @@ from typing import Final
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from sensor_shared.runtime import health
-from sensor_shared.runtime.function import AsgiApp, Function, Receive, Scope, Send
+from sensor_shared.runtime.function import AsgiApp, Function, Leaving, Receive, Scope, Send
 from sensor_shared.runtime.responses import respond_problem
 from sensor_shared.runtime.settings import SettingsError
 from sensor_shared.telemetry.logs import configure, logger
@@ -108,6 +108,8 @@ class Hosted:
         signal.raise_signal(signal.SIGINT)
 
     async def _stop(self) -> None:
+        if isinstance(self._function, Leaving):
+            self._function.leave()
         try:
             async with asyncio.timeout(self._grace):
                 await self._idle.wait()

@@ -56,6 +56,22 @@ class Troubled(Protocol):
         """One sentence for each; shown by the readiness answer, whose status stays 200."""
 
 
+@runtime_checkable
+class Leaving(Protocol):
+    """A function with answers that would go on for long after the server was told to end."""
+
+    def leave(self) -> None:
+        """Ends them now; called before the server waits for the requests under way."""
+
+
+@runtime_checkable
+class Direct(Protocol):
+    """A function that takes requests under a path past the framework's router and middlewares."""
+
+    direct_prefix: str
+    """Where the paths begin, e.g. /api/."""
+
+
 class _Passthrough:
     """What functions-framework takes for a response: the function's own ASGI application."""
 

@@ -27,6 +27,10 @@ class ServerSettings(Section):
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65_535)] = 8080
     max_body_bytes: Annotated[int, Field(gt=0)] = 2 * 1024 * 1024
+    head_seconds: Annotated[float, Field(gt=0)] = 10.0
+    """That a client may take to send the head of a request; then it is answered 408."""
+    body_seconds: Annotated[float, Field(gt=0)] = 30.0
+    """That it may take to send the body."""
     trusted_proxies: str = ""
     """Addresses or networks, by commas, whose X-Forwarded-For is believed; nobody's by default."""
 

@@ -1,7 +1,8 @@
 """Every metric of the system, declared once with its type, unit and meaning.
 
-The first four names are those of the original system and stay. Histograms of latency are in
-milliseconds, because the original's names end in `_ms`.
+Those of alerts have a module of their own, `alert_metrics`. The first four names are those of the
+original system and stay. Histograms of latency are in milliseconds, because the original's names
+end in `_ms`.
 """
 
 import numpy as np
@@ -15,11 +16,12 @@ from prometheus_client import (
     generate_latest,
 )
 
-_LATENCY_MS = (
+LATENCY_MS = (
     *(1, 2, 5, 10, 15, 20, 25, 30, 35, 40, 45, 50, 55, 60, 70, 80, 90, 100, 120, 150),
     *(200, 300, 500),
     *(1_000, 2_000, 5_000, 10_000, 30_000, 60_000, 300_000),
 )
+"""Buckets of every histogram of latency."""
 
 # --- producer
 PRODUCED = Counter(
@@ -28,7 +30,7 @@ PRODUCED = Counter(
 PRODUCER_LATENCY = Histogram(
     "sensor_producer_latency_ms",
     "From a reading's own time to Kafka's acknowledgement, milliseconds.",
-    buckets=_LATENCY_MS,
+    buckets=LATENCY_MS,
 )
 PRODUCER_GENERATED = Counter(
     "sensor_producer_readings_generated_total", "Readings that devices measured."
@@ -77,23 +79,23 @@ INSERT_LATENCY = Histogram(
     "db_insert_latency_ms",
     "One insert into ClickHouse, from sending to acknowledgement, milliseconds.",
     ["table"],
-    buckets=_LATENCY_MS,
+    buckets=LATENCY_MS,
 )
 STORED_LATENCY = Histogram(
     "sensor_stored_latency_ms",
     "From a reading's own time to ClickHouse's acknowledgement, milliseconds.",
-    buckets=_LATENCY_MS,
+    buckets=LATENCY_MS,
 )
 VISIBLE_LATENCY = Histogram(
     "sensor_visible_latency_ms",
     "From a reading's own time until Redis holds it as the latest, milliseconds.",
-    buckets=_LATENCY_MS,
+    buckets=LATENCY_MS,
 )
 DELIVERED_LATENCY = Histogram(
     "sensor_delivered_latency_ms",
     "From a reading's own time to its arrival at the function, milliseconds.",
     ["function"],
-    buckets=_LATENCY_MS,
+    buckets=LATENCY_MS,
 )
 READINGS_STORED = Counter(
     "sensor_consumer_readings_stored_total", "Readings acknowledged by ClickHouse."
@@ -134,7 +136,7 @@ BREACHES = Counter(
 ROLLUP_DURATION = Histogram(
     "sensor_rollup_duration_ms",
     "One run that brought the rollups up to date, milliseconds.",
-    buckets=_LATENCY_MS,
+    buckets=LATENCY_MS,
 )
 ROLLUP_MINUTES = Counter(
     "sensor_rollup_minutes_total",
@@ -156,7 +158,7 @@ EVENT_DURATION = Histogram(
     "sensor_function_event_duration_ms",
     "Handling of one event, milliseconds.",
     ["function"],
-    buckets=_LATENCY_MS,
+    buckets=LATENCY_MS,
 )
 
 # --- analytics
@@ -181,21 +183,21 @@ ANALYTICS_HELD_BACK = Counter(
     ["kind"],
 )
 
-# --- alerts
-ALERTS_RECEIVED = Counter("sensor_alerts_received_total", "Alert requests received.", ["way"])
-ALERTS_RAISED = Counter(
-    "sensor_alerts_raised_total", "Alerts stored in the history.", ["type", "severity"]
-)
-ALERTS_SUPPRESSED = Counter(
-    "sensor_alerts_suppressed_total", "Notifications or alerts held back, and why.", ["reason"]
-)
-ALERTS_NOTIFIED = Counter("sensor_alerts_notified_total", "Notifications sent.", ["channel"])
-ALERTS_NOTIFY_FAILED = Counter(
-    "sensor_alerts_notify_failed_total", "Notifications that failed for good.", ["channel"]
-)
-
 # --- auth and gateway
 LOGINS = Counter("sensor_auth_logins_total", "Attempts to log in.", ["outcome"])
+PASSWORD_HASHES = Counter(
+    "sensor_auth_password_hashes_total", "Password hashes computed, to check or to keep."
+)
+SECURITY_EVENTS = Counter(
+    "sensor_auth_security_events_total", "Events of the security log.", ["event"]
+)
+SECURITY_EVENTS_WAITING = Gauge(
+    "sensor_auth_security_events_waiting", "Security events that ClickHouse has not got yet."
+)
+SECURITY_EVENTS_LOST = Counter(
+    "sensor_auth_security_events_lost_total",
+    "Security events that are only in the process's log: too many waited for ClickHouse.",
+)
 REQUESTS = Counter(
     "sensor_http_requests_total", "Requests answered.", ["function", "route", "status"]
 )
@@ -203,10 +205,32 @@ REQUEST_DURATION = Histogram(
     "sensor_http_request_duration_ms",
     "Requests, milliseconds.",
     ["function", "route"],
-    buckets=_LATENCY_MS,
+    buckets=LATENCY_MS,
+)
+LIMITED = Counter(
+    "sensor_http_limited_total", "Requests answered 429, by the bucket that was empty.", ["policy"]
+)
+LIMITS_LOCAL = Gauge(
+    "sensor_http_limits_local",
+    "1 while Redis is away and this process counts requests by itself alone.",
+)
+API_KEYS_REFUSED = Counter(
+    "sensor_api_keys_refused_total", "API keys that opened nothing, and why.", ["reason"]
 )
 CACHE_READS = Counter(
     "sensor_gateway_reads_total", "Reads by where they were answered.", ["source"]
+)
+EXPORTED = Counter("sensor_gateway_exported_readings_total", "Readings that exports have sent.")
+
+LIVE_STREAMS = Gauge("sensor_gateway_live_streams", "Live streams that are open.")
+LIVE_EVENTS = Counter("sensor_gateway_live_events_total", "Changes sent to live streams.")
+LIVE_ENDED = Counter(
+    "sensor_gateway_live_ended_total", "Live streams that the gateway ended, and why.", ["reason"]
+)
+LIVE_POLL_DURATION = Histogram(
+    "sensor_gateway_live_poll_duration_ms",
+    "One look at what has changed, for all live streams, milliseconds.",
+    buckets=LATENCY_MS,
 )
 
 # --- dispatcher (Knative's stand-in on one machine)
@@ -229,7 +253,7 @@ DISPATCH_LATENCY = Histogram(
     "sensor_dispatcher_delivery_latency_ms",
     "From Kafka's answer to the sink's acceptance, retries included, milliseconds.",
     ["source"],
-    buckets=_LATENCY_MS,
+    buckets=LATENCY_MS,
 )
 
 

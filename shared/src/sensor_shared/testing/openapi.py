@@ -5,6 +5,7 @@ from typing import Any
 
 from sensor_shared.runtime.responses import PROBLEM
 
+_LIMITED = {"200", "201", "204", "429"}
 _METHODS = ("get", "post", "put", "patch", "delete")
 
 
@@ -32,19 +33,32 @@ def _gaps_of_answers(operation: dict[str, Any]) -> Iterator[str]:
     answers = operation["responses"]
     needed = {"500"}
     if operation["security"]:
-        needed |= {"401", "403"}
+        needed |= {"401", "403", "429", "503"}
+    if "requestBody" in operation:
+        needed |= {"400", "408", "413"}
     if operation.get("parameters") or "requestBody" in operation:
         needed.add("422")
     for status in sorted(needed - answers.keys()):
         yield f"{status} is not described"
+    for status in sorted(_LIMITED & answers.keys() if "429" in answers else ()):
+        if "RateLimit" not in answers[status].get("headers", {}):
+            yield f"{status} has no RateLimit"
+    yield from _gaps_of_contents(answers)
+
+
+def _gaps_of_contents(answers: dict[str, Any]) -> Iterator[str]:
     for status, answer in answers.items():
         content = answer.get("content", {})
         if status == "204":
             continue
-        if status.startswith("2") and not content.get("application/json", {}).get("schema"):
+        if status.startswith("2") and not _has_schemas(content):
             yield f"{status} has no schema"
         if status.startswith("4") and list(content) != [PROBLEM]:
             yield f"{status} is no problem document"
+
+
+def _has_schemas(content: dict[str, Any]) -> bool:
+    return bool(content) and all(media.get("schema") for media in content.values())
 
 
 def _references(node: Any) -> Iterator[str]:

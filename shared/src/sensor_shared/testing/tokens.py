@@ -15,7 +15,9 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from sensor_shared.contracts.access import ACCESS_TOKEN, ALGORITHM
 
 
-def access_token(key: Ed25519PrivateKey, kid: str, role: str, session: str) -> str:
+def access_token(
+    key: Ed25519PrivateKey, kid: str, role: str, session: str, *, life: int = 900
+) -> str:
     """Returns an access token as auth issues it with its default settings."""
     now = int(time.time())
     claims = {
@@ -27,29 +29,37 @@ def access_token(key: Ed25519PrivateKey, kid: str, role: str, session: str) -> s
         "jti": uuid.uuid4().hex,
         "iat": now,
         "nbf": now,
-        "exp": now + 900,
+        "exp": now + life,
     }
     headers = {"kid": kid, "typ": ACCESS_TOKEN}
     return jwt.encode(claims, key, algorithm=ALGORITHM, headers=headers)
 
 
-def forged(token: str, key: Ed25519PrivateKey) -> dict[str, str]:
+def forged(
+    token: str, key: Ed25519PrivateKey, *, elsewhere: str = "https://keys.example.com/jwks.json"
+) -> dict[str, str]:
     """Returns wrong variants of a good access token, by what is wrong with them.
 
     Args:
         token: that is good.
         key: that signed it.
+        elsewhere: where some of them say that their key is.
     """
     header = jwt.get_unverified_header(token)
     claims: dict[str, Any] = jwt.decode(token, options={"verify_signature": False})
     public = key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
     raw = key.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
     start, _, signature = token.rpartition(".")
+    stranger = Ed25519PrivateKey.generate()
+    stranger_jwk = jwt.algorithms.OKPAlgorithm.to_jwk(stranger.public_key(), as_dict=True)
 
     def signed(changes: dict[str, Any] | None = None, **headers: Any) -> str:
         return jwt.encode(
             {**claims, **(changes or {})}, key, algorithm="EdDSA", headers={**header, **headers}
         )
+
+    def by_stranger(**headers: Any) -> str:
+        return jwt.encode(claims, stranger, algorithm="EdDSA", headers={**header, **headers})
 
     def by_hmac(secret: bytes) -> str:
         text = f"{_part({**header, 'alg': 'HS256'})}.{_part(claims)}"
@@ -71,9 +81,18 @@ def forged(token: str, key: Ed25519PrivateKey) -> dict[str, str]:
         "no type": signed(typ=None),
         "unknown key id": signed(kid="somebody-else"),
         "key id is a path": signed(kid="../../etc/passwd"),
-        "wrong key": jwt.encode(
-            claims, Ed25519PrivateKey.generate(), algorithm="EdDSA", headers=header
-        ),
+        "key id is SQL": signed(kid=f"{header['kid']}' OR '1'='1"),
+        "key id ends early": signed(kid=f"{header['kid']}\0"),
+        "a critical extension": signed(crit=["b64"], b64=True),
+        "its own key": by_stranger(jwk=stranger_jwk),
+        "its own key under our id": by_stranger(jwk={**stranger_jwk, "kid": header["kid"]}),
+        "keys from elsewhere": by_stranger(jku=elsewhere),
+        "certificate from elsewhere": by_stranger(x5u=elsewhere),
+        "its own certificate": by_stranger(x5c=["AAAA"]),
+        "HS256 with no secret": by_hmac(b""),
+        "HS256 with the key id": by_hmac(header["kid"].encode()),
+        "signature of another token": f"{start}.{signed({'jti': 'b'}).rpartition('.')[2]}",
+        "wrong key": by_stranger(),
         "changed claims": f"{_part(header)}.{_part({**claims, 'role': 'admin'})}.{signature}",
         "no signature": f"{start}.",
         "alg none": f"{_part({**header, 'alg': 'none'})}.{_part(claims)}.",

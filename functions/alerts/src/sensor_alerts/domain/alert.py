@@ -1,4 +1,4 @@
-"""An alert as it is recorded, and how further breaches change it."""
+"""An alert as it is kept: what others see of it, and what only the alert service knows."""
 
 import math
 from datetime import UTC, datetime, timedelta
@@ -6,17 +6,59 @@ from typing import Final
 
 import msgspec
 
+from sensor_shared.contracts.alert_changes import AlertSnapshot, AlertState
 from sensor_shared.contracts.alerts import AlertRequested
-from sensor_shared.contracts.rules import AlertType, Rules, Severity, SeveritySteps
+from sensor_shared.contracts.readings import device_type
+from sensor_shared.contracts.rules import Rules, Severity, SeveritySteps
 
-_RANKS: Final = {severity: rank for rank, severity in enumerate(Severity, start=1)}
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MAX_AHEAD: Final = timedelta(days=1)
 
 
-def rank(severity: Severity) -> int:
-    """Returns 1 for LOW to 4 for CRITICAL, as the contract and the table number them."""
-    return _RANKS[severity]
+class InvalidRequestError(ValueError):
+    """The request cannot be taken; the text says what is wrong with it."""
+
+
+class Record(msgspec.Struct, frozen=True, kw_only=True):
+    """An alert as it is kept.
+
+    Attributes:
+        alert: what others see.
+        pending: its rule asks for more than one reading, and it is no alert yet; with the state
+            CLEARED it never became one.
+        email_sent: whether a mail server took a mail about it.
+        dirty: whether breaches have joined since it was stored.
+        processed_at: when the first breach was taken.
+        updated_at: when it was stored last.
+    """
+
+    alert: AlertSnapshot
+    pending: bool = False
+    email_sent: bool = False
+    dirty: bool = False
+    processed_at: datetime
+    updated_at: datetime
+
+    @property
+    def open(self) -> bool:
+        """Whether it is an alert, and not over."""
+        return self.alert.state is AlertState.OPEN and not self.pending
+
+    @property
+    def live(self) -> bool:
+        """Whether it is open or may become so."""
+        return self.alert.state is AlertState.OPEN
+
+    @property
+    def first_ms(self) -> int:
+        """When its first breach was measured, epoch milliseconds."""
+        return epoch_ms(self.alert.first_at)
+
+    @property
+    def settled_ms(self) -> int:
+        """A breach that was measured at this moment or earlier changes nothing any more."""
+        over = self.alert.cleared_at if self.alert.state is AlertState.CLEARED else None
+        return epoch_ms(over or self.alert.last_at)
 
 
 def severity_of(number: int) -> Severity:
@@ -24,90 +66,17 @@ def severity_of(number: int) -> Severity:
     return list(Severity)[number - 1]
 
 
-class InvalidRequestError(ValueError):
-    """The request cannot be taken; the text says what is wrong with it."""
-
-
-class Alert(msgspec.Struct, frozen=True, kw_only=True):
-    """One alert with the state that the last breach gave it.
-
-    Attributes:
-        rule_id: empty when the request named no rule; then it stands for itself.
-        value: what was measured last, in the metric's unit; None: not about a value.
-        severity: the highest that it had; `message` is that of the breach that gave it.
-        timestamp: when the first reading was measured, UTC with milliseconds.
-        last_ms: when the last reading was measured, epoch milliseconds.
-        processed_at: when the first breach was taken.
-        count: of breaches.
-        version: of what is recorded; a higher one replaces a lower one.
-    """
-
-    alert_id: str
-    device_id: str
-    rule_id: str
-    alert_type: AlertType
-    severity: Severity
-    message: str
-    metric: str
-    value: float | None
-    threshold: float | None
-    latitude: float | None
-    longitude: float | None
-    region: str
-    timestamp: datetime
-    last_ms: int
-    processed_at: datetime
-    metadata: dict[str, str]
-    email_sent: bool = False
-    count: int = 1
-    version: int = 1
-
-    @property
-    def timestamp_ms(self) -> int:
-        """`timestamp` as epoch milliseconds."""
-        return epoch_ms(self.timestamp)
-
-    @property
-    def episode(self) -> str:
-        """What, with the device, tells which breaches are the same alert."""
-        return f"rule:{self.rule_id}" if self.rule_id else f"alert:{self.alert_id}"
-
-    @property
-    def subject(self) -> str:
-        """What, with the device, people are not told about again and again."""
-        return self.rule_id or self.alert_type.value
-
-    def covers(self, other: "Alert", window_ms: int) -> bool:
-        """Tells whether `other` is this alert, or a breach that belongs to it."""
-        if self.device_id != other.device_id:
-            return False
-        if self.alert_id == other.alert_id:
-            return True
-        return self.episode == other.episode and (
-            self.timestamp_ms - window_ms <= other.timestamp_ms <= self.last_ms + window_ms
-        )
-
-    def joined_by(self, breach: "Alert") -> "Alert":
-        """Returns this alert after a further breach; one measured earlier is only counted."""
-        later = breach.timestamp_ms > self.last_ms
-        worse = rank(breach.severity) > rank(self.severity)
-        return msgspec.structs.replace(
-            self,
-            last_ms=max(self.last_ms, breach.timestamp_ms),
-            value=breach.value if later else self.value,
-            severity=breach.severity if worse else self.severity,
-            message=breach.message if worse else self.message,
-            count=self.count + 1,
-            version=self.version + 1,
-        )
-
-
 def epoch_ms(moment: datetime) -> int:
     """Returns a moment as epoch milliseconds."""
     return (moment - _EPOCH) // timedelta(milliseconds=1)
 
 
-def opened(request: AlertRequested, rules: Rules, now: datetime) -> Alert:
+def from_ms(milliseconds: int) -> datetime:
+    """Returns a moment in UTC."""
+    return _EPOCH + timedelta(milliseconds=milliseconds)
+
+
+def breach(request: AlertRequested, rules: Rules, now: datetime) -> AlertSnapshot:
     """Returns the alert that a request opens when it belongs to no other.
 
     Raises:
@@ -124,8 +93,8 @@ def opened(request: AlertRequested, rules: Rules, now: datetime) -> Alert:
             raise InvalidRequestError(f"{name} must be a finite number")
     if not _EPOCH <= request.timestamp <= now + _MAX_AHEAD:
         raise InvalidRequestError("timestamp must be after 1970 and not over a day ahead")
-    timestamp = _EPOCH + timedelta(milliseconds=epoch_ms(request.timestamp))
-    return Alert(
+    measured = from_ms(epoch_ms(request.timestamp))
+    return AlertSnapshot(
         alert_id=request.alert_id,
         device_id=request.device_id,
         rule_id=request.rule,
@@ -135,12 +104,12 @@ def opened(request: AlertRequested, rules: Rules, now: datetime) -> Alert:
         metric=request.metric or "",
         value=request.value,
         threshold=request.threshold,
+        region=place.region or "",
+        device_type=device_type(request.device_id),
         latitude=place.latitude,
         longitude=place.longitude,
-        region=place.region or "",
-        timestamp=timestamp,
-        last_ms=epoch_ms(timestamp),
-        processed_at=now,
+        first_at=measured,
+        last_at=measured,
         metadata=request.metadata,
     )
 
@@ -149,9 +118,9 @@ def _severity(request: AlertRequested, rules: Rules) -> Severity:
     """By the excess over the threshold, with the rule's steps; LOW when there is no value."""
     if request.value is None or request.threshold is None:
         return Severity.LOW
-    for rule in rules.rules:
-        if rule.id == request.rule:
-            return rule.severity.severity(rule.excess(request.value))
+    rule = rules.rule(request.rule)
+    if rule is not None:
+        return rule.severity_of(request.value)
     return SeveritySteps().severity(abs(request.value - request.threshold))
 
 

@@ -31,13 +31,15 @@ class HeldBack(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Notification:
+class Occasion:
     """What somebody would be told of.
 
     Attributes:
+        name: unique; who asks again by the same name gets the same answer.
         severity: rank, 1 to 4.
     """
 
+    name: str
     device_id: str
     subject: str
     severity: int
@@ -46,12 +48,13 @@ class Notification:
 class Gate(Protocol):
     """Lets notifications through, each counted, or says why not."""
 
-    async def claim(self, notification: Notification, now_ms: int) -> HeldBack | None:
+    async def claim(self, occasion: Occasion, now_ms: int) -> HeldBack | None:
         """Takes the right to send a notification; None: it may go."""
 
 
 @dataclass(slots=True)
 class _Told:
+    name: str
     severity: int
     deduplicated_until: int
     cooled_at: int
@@ -66,30 +69,35 @@ class LocalGate:
         self._by_device: OrderedDict[str, deque[int]] = OrderedDict()
         self._overall: deque[int] = deque()
 
-    async def claim(self, notification: Notification, now_ms: int) -> HeldBack | None:
+    async def claim(self, occasion: Occasion, now_ms: int) -> HeldBack | None:
         """See `Gate`."""
         limits = self._limits
+        about = (occasion.device_id, occasion.subject)
+        told = self._told.get(about)
+        if told is not None and told.name == occasion.name:
+            return None
         _forget(self._overall, now_ms - MINUTE_MS)
         if len(self._overall) >= limits.per_minute:
             return HeldBack.OVERALL_LIMIT
-        about = (notification.device_id, notification.subject)
-        told = self._told.get(about)
         if told is not None:
-            if told.severity >= notification.severity and now_ms < told.deduplicated_until:
+            if told.severity >= occasion.severity and now_ms < told.deduplicated_until:
                 return HeldBack.DEDUPLICATED
             if now_ms < told.cooled_at:
                 return HeldBack.COOLDOWN
-        recent = self._by_device.setdefault(notification.device_id, deque())
+        recent = self._by_device.setdefault(occasion.device_id, deque())
         _forget(recent, now_ms - HOUR_MS)
         if len(recent) >= limits.per_device_and_hour:
             return HeldBack.DEVICE_LIMIT
         recent.append(now_ms)
         self._overall.append(now_ms)
         self._told[about] = _Told(
-            notification.severity, now_ms + limits.deduplication_ms, now_ms + limits.cooldown_ms
+            occasion.name,
+            occasion.severity,
+            now_ms + limits.deduplication_ms,
+            now_ms + limits.cooldown_ms,
         )
         self._told.move_to_end(about)
-        self._by_device.move_to_end(notification.device_id)
+        self._by_device.move_to_end(occasion.device_id)
         for remembered in (self._told, self._by_device):
             if len(remembered) > _MAX_REMEMBERED:
                 remembered.popitem(last=False)

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from sensor_analytics.domain.layout import Devices
 from sensor_analytics.domain.observations import Integers, Observations
 from sensor_shared.contracts.readings import METRICS
+from sensor_shared.contracts.windows.layout import Devices
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,10 +10,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sensor_analytics.domain.layout import Devices, Sums
 from sensor_analytics.domain.observations import Integers, Mask, Observations
+from sensor_shared.contracts.windows.layout import MINUTE_MS, Devices, Sums
 
-MINUTE_MS = 60_000
 _MINUTES = 2**26  # more minutes than the year 2090 has counted
 
 

@@ -8,13 +8,11 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from sensor_shared.contracts.readings import DECIMALS, METRICS
+from sensor_shared.contracts.readings import METRICS
+from sensor_shared.contracts.windows.layout import SCALE
 
 Integers = npt.NDArray[np.int64]
 Mask = npt.NDArray[np.bool_]
-
-SCALE = 10**DECIMALS
-"""Values are whole thousandths, as they are stored: sums of them are exact in any order."""
 
 
 @dataclass(frozen=True, slots=True)

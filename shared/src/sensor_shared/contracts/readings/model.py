@@ -8,6 +8,8 @@ import pyarrow as pa
 METRICS: Final = ("temperature", "humidity", "pressure")
 """°C, % relative humidity, hPa."""
 
+UNITS: Final = {"temperature": "°C", "humidity": "%", "pressure": "hPa"}
+
 STATUSES: Final = ("active", "error", "maintenance")
 DEVICE_TYPES: Final = (
     "temperature_sensor",

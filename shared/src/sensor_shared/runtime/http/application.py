@@ -1,15 +1,19 @@
 """Makes a REST service: FastAPI with one form of errors and one complete OpenAPI document."""
 
+import json
 from collections.abc import Sequence
 from typing import Any
 
-from fastapi import APIRouter, FastAPI, Response
+from fastapi import APIRouter, FastAPI, Request, Response
 from fastapi.openapi.utils import get_openapi
 
-from sensor_shared.runtime.http import page, problems
+from sensor_shared.runtime.http import etags, page, problems
+from sensor_shared.runtime.http.document import completed
 from sensor_shared.telemetry import metrics
 
 _VERSION = "1.0.0"
+_DOCUMENT_CACHING = "public, max-age=60"
+"""The document changes with the service's version alone, and is the same for everybody."""
 
 
 def rest_service(
@@ -31,6 +35,7 @@ def rest_service(
         description=description,
         version=_VERSION,
         openapi_tags=[dict(tag) for tag in tags],
+        openapi_url=None,
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
@@ -45,10 +50,19 @@ def rest_service(
 
     def openapi() -> dict[str, Any]:
         if not document:
-            document.update(_complete(_generated(app)))
+            document.update(completed(_generated(app)))
         return document
 
     app.openapi = openapi  # type: ignore[method-assign]
+    encoded: list[bytes] = []
+
+    async def openapi_document(request: Request) -> Response:
+        if not encoded:
+            encoded.append(json.dumps(app.openapi()).encode())
+        given = request.headers.get("if-none-match")
+        return etags.answer(encoded[0], given, {}, cache_control=_DOCUMENT_CACHING)
+
+    app.add_api_route("/openapi.json", openapi_document, methods=["GET"], include_in_schema=False)
     return app
 
 
@@ -60,31 +74,6 @@ def _generated(app: FastAPI) -> dict[str, Any]:
         tags=app.openapi_tags,
         routes=app.routes,
     )
-
-
-def _complete(document: dict[str, Any]) -> dict[str, Any]:
-    """Adds to each operation the errors that follow from its form, and says what is open."""
-    components = document.setdefault("components", {})
-    schemas = components.setdefault("schemas", {})
-    for name in ("HTTPValidationError", "ValidationError"):
-        schemas.pop(name, None)
-    problem = problems.Problem.model_json_schema(ref_template="#/components/schemas/{model}")
-    schemas.update(problem.pop("$defs"))
-    schemas["Problem"] = problem
-    for operations in document["paths"].values():
-        for operation in operations.values():
-            guarded = bool(operation.setdefault("security", []))
-            statuses = [500]
-            statuses += [401, 403, 503] if guarded else []
-            statuses += [400, 413] if "requestBody" in operation else []
-            statuses += [422] if {"parameters", "requestBody"} & operation.keys() else []
-            answers = operation["responses"]
-            if "HTTPValidationError" in str(answers.get("422")):
-                del answers["422"]
-            for status in statuses:
-                answers.setdefault(str(status), problems.described(status))
-            operation["responses"] = dict(sorted(answers.items()))
-    return document
 
 
 async def _metrics() -> Response:

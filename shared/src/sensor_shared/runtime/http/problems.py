@@ -10,10 +10,12 @@ from starlette.exceptions import HTTPException
 
 from sensor_shared.adapters.database import DatabaseAwayError
 from sensor_shared.adapters.jwks import KeysAwayError
+from sensor_shared.runtime.http import methods
 from sensor_shared.runtime.responses import PROBLEM, problem
 from sensor_shared.telemetry.logs import logger
 
 _MAX_ERRORS = 20
+_MAX_LOCATION = 200
 
 
 class InvalidValue(BaseModel):
@@ -60,10 +62,15 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(Exception, _failed)
 
 
-async def _http_error(_request: Request, error: Exception) -> Response:
+async def _http_error(request: Request, error: Exception) -> Response:
     if not isinstance(error, HTTPException):
         raise error
-    return answer(error.status_code, str(error.detail), dict(error.headers or {}))
+    headers = dict(error.headers or {})
+    if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+        headers = {"Allow": methods.allowed(request.app, request.scope)}
+        if request.method == "OPTIONS":
+            return Response(status_code=204, headers=headers)
+    return answer(error.status_code, str(error.detail), headers)
 
 
 async def _invalid(_request: Request, error: Exception) -> Response:
@@ -72,7 +79,7 @@ async def _invalid(_request: Request, error: Exception) -> Response:
     # Neither the input nor pydantic's context goes back: a password may be in both.
     mistakes = [
         {
-            "location": ".".join(str(part) for part in mistake["loc"]),
+            "location": ".".join(str(part) for part in mistake["loc"])[:_MAX_LOCATION],
             "detail": mistake["msg"].removeprefix("Value error, "),
         }
         for mistake in error.errors()[:_MAX_ERRORS]

@@ -49,6 +49,31 @@ class AlertServiceStub:
                 request_serializer=twinup_dot_alert_dot_v1_dot_alert__pb2.HealthCheckRequest.SerializeToString,
                 response_deserializer=twinup_dot_alert_dot_v1_dot_alert__pb2.HealthCheckResponse.FromString,
                 _registered_method=True)
+        self.ListAlerts = channel.unary_unary(
+                '/twinup.alert.v1.AlertService/ListAlerts',
+                request_serializer=twinup_dot_alert_dot_v1_dot_alert__pb2.ListAlertsRequest.SerializeToString,
+                response_deserializer=twinup_dot_alert_dot_v1_dot_alert__pb2.ListAlertsResponse.FromString,
+                _registered_method=True)
+        self.GetAlert = channel.unary_unary(
+                '/twinup.alert.v1.AlertService/GetAlert',
+                request_serializer=twinup_dot_alert_dot_v1_dot_alert__pb2.GetAlertRequest.SerializeToString,
+                response_deserializer=twinup_dot_alert_dot_v1_dot_alert__pb2.GetAlertResponse.FromString,
+                _registered_method=True)
+        self.AcknowledgeAlert = channel.unary_unary(
+                '/twinup.alert.v1.AlertService/AcknowledgeAlert',
+                request_serializer=twinup_dot_alert_dot_v1_dot_alert__pb2.ChangeAlertRequest.SerializeToString,
+                response_deserializer=twinup_dot_alert_dot_v1_dot_alert__pb2.ChangeAlertResponse.FromString,
+                _registered_method=True)
+        self.ClearAlert = channel.unary_unary(
+                '/twinup.alert.v1.AlertService/ClearAlert',
+                request_serializer=twinup_dot_alert_dot_v1_dot_alert__pb2.ChangeAlertRequest.SerializeToString,
+                response_deserializer=twinup_dot_alert_dot_v1_dot_alert__pb2.ChangeAlertResponse.FromString,
+                _registered_method=True)
+        self.CommentAlert = channel.unary_unary(
+                '/twinup.alert.v1.AlertService/CommentAlert',
+                request_serializer=twinup_dot_alert_dot_v1_dot_alert__pb2.ChangeAlertRequest.SerializeToString,
+                response_deserializer=twinup_dot_alert_dot_v1_dot_alert__pb2.ChangeAlertResponse.FromString,
+                _registered_method=True)
 
 
 class AlertServiceServicer:
@@ -75,6 +100,42 @@ class AlertServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListAlerts(self, request, context):
+        """Not in the original. Those that change an alert may be repeated: what is done is not done again.
+        Lists alerts as they are now, newest first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetAlert(self, request, context):
+        """One alert with its changes; NOT_FOUND when there is none.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def AcknowledgeAlert(self, request, context):
+        """Notes that a user knows; whoever did so first stays.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ClearAlert(self, request, context):
+        """Ends an alert by hand; a later breach opens it again.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CommentAlert(self, request, context):
+        """Adds a comment; the same words of the same user are one comment.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_AlertServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -92,6 +153,31 @@ def add_AlertServiceServicer_to_server(servicer, server):
                     servicer.HealthCheck,
                     request_deserializer=twinup_dot_alert_dot_v1_dot_alert__pb2.HealthCheckRequest.FromString,
                     response_serializer=twinup_dot_alert_dot_v1_dot_alert__pb2.HealthCheckResponse.SerializeToString,
+            ),
+            'ListAlerts': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListAlerts,
+                    request_deserializer=twinup_dot_alert_dot_v1_dot_alert__pb2.ListAlertsRequest.FromString,
+                    response_serializer=twinup_dot_alert_dot_v1_dot_alert__pb2.ListAlertsResponse.SerializeToString,
+            ),
+            'GetAlert': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetAlert,
+                    request_deserializer=twinup_dot_alert_dot_v1_dot_alert__pb2.GetAlertRequest.FromString,
+                    response_serializer=twinup_dot_alert_dot_v1_dot_alert__pb2.GetAlertResponse.SerializeToString,
+            ),
+            'AcknowledgeAlert': grpc.unary_unary_rpc_method_handler(
+                    servicer.AcknowledgeAlert,
+                    request_deserializer=twinup_dot_alert_dot_v1_dot_alert__pb2.ChangeAlertRequest.FromString,
+                    response_serializer=twinup_dot_alert_dot_v1_dot_alert__pb2.ChangeAlertResponse.SerializeToString,
+            ),
+            'ClearAlert': grpc.unary_unary_rpc_method_handler(
+                    servicer.ClearAlert,
+                    request_deserializer=twinup_dot_alert_dot_v1_dot_alert__pb2.ChangeAlertRequest.FromString,
+                    response_serializer=twinup_dot_alert_dot_v1_dot_alert__pb2.ChangeAlertResponse.SerializeToString,
+            ),
+            'CommentAlert': grpc.unary_unary_rpc_method_handler(
+                    servicer.CommentAlert,
+                    request_deserializer=twinup_dot_alert_dot_v1_dot_alert__pb2.ChangeAlertRequest.FromString,
+                    response_serializer=twinup_dot_alert_dot_v1_dot_alert__pb2.ChangeAlertResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -175,6 +261,141 @@ class AlertService:
             '/twinup.alert.v1.AlertService/HealthCheck',
             twinup_dot_alert_dot_v1_dot_alert__pb2.HealthCheckRequest.SerializeToString,
             twinup_dot_alert_dot_v1_dot_alert__pb2.HealthCheckResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListAlerts(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/twinup.alert.v1.AlertService/ListAlerts',
+            twinup_dot_alert_dot_v1_dot_alert__pb2.ListAlertsRequest.SerializeToString,
+            twinup_dot_alert_dot_v1_dot_alert__pb2.ListAlertsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetAlert(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/twinup.alert.v1.AlertService/GetAlert',
+            twinup_dot_alert_dot_v1_dot_alert__pb2.GetAlertRequest.SerializeToString,
+            twinup_dot_alert_dot_v1_dot_alert__pb2.GetAlertResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def AcknowledgeAlert(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/twinup.alert.v1.AlertService/AcknowledgeAlert',
+            twinup_dot_alert_dot_v1_dot_alert__pb2.ChangeAlertRequest.SerializeToString,
+            twinup_dot_alert_dot_v1_dot_alert__pb2.ChangeAlertResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ClearAlert(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/twinup.alert.v1.AlertService/ClearAlert',
+            twinup_dot_alert_dot_v1_dot_alert__pb2.ChangeAlertRequest.SerializeToString,
+            twinup_dot_alert_dot_v1_dot_alert__pb2.ChangeAlertResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CommentAlert(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/twinup.alert.v1.AlertService/CommentAlert',
+            twinup_dot_alert_dot_v1_dot_alert__pb2.ChangeAlertRequest.SerializeToString,
+            twinup_dot_alert_dot_v1_dot_alert__pb2.ChangeAlertResponse.FromString,
             options,
             channel_credentials,
             insecure,

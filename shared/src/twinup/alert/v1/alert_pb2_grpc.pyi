@@ -37,6 +37,18 @@ class AlertServiceStub:
     """Lists stored alerts, newest first."""
     HealthCheck: _grpc.UnaryUnaryMultiCallable[_alert_pb2.HealthCheckRequest, _alert_pb2.HealthCheckResponse]
     """The original's health call; grpc.health.v1 stands beside it."""
+    ListAlerts: _grpc.UnaryUnaryMultiCallable[_alert_pb2.ListAlertsRequest, _alert_pb2.ListAlertsResponse]
+    """Not in the original. Those that change an alert may be repeated: what is done is not done again.
+    Lists alerts as they are now, newest first.
+    """
+    GetAlert: _grpc.UnaryUnaryMultiCallable[_alert_pb2.GetAlertRequest, _alert_pb2.GetAlertResponse]
+    """One alert with its changes; NOT_FOUND when there is none."""
+    AcknowledgeAlert: _grpc.UnaryUnaryMultiCallable[_alert_pb2.ChangeAlertRequest, _alert_pb2.ChangeAlertResponse]
+    """Notes that a user knows; whoever did so first stays."""
+    ClearAlert: _grpc.UnaryUnaryMultiCallable[_alert_pb2.ChangeAlertRequest, _alert_pb2.ChangeAlertResponse]
+    """Ends an alert by hand; a later breach opens it again."""
+    CommentAlert: _grpc.UnaryUnaryMultiCallable[_alert_pb2.ChangeAlertRequest, _alert_pb2.ChangeAlertResponse]
+    """Adds a comment; the same words of the same user are one comment."""
 
 @_typing.type_check_only
 class AlertServiceAsyncStub(AlertServiceStub):
@@ -47,6 +59,18 @@ class AlertServiceAsyncStub(AlertServiceStub):
     """Lists stored alerts, newest first."""
     HealthCheck: _aio.UnaryUnaryMultiCallable[_alert_pb2.HealthCheckRequest, _alert_pb2.HealthCheckResponse]  # type: ignore[assignment]
     """The original's health call; grpc.health.v1 stands beside it."""
+    ListAlerts: _aio.UnaryUnaryMultiCallable[_alert_pb2.ListAlertsRequest, _alert_pb2.ListAlertsResponse]  # type: ignore[assignment]
+    """Not in the original. Those that change an alert may be repeated: what is done is not done again.
+    Lists alerts as they are now, newest first.
+    """
+    GetAlert: _aio.UnaryUnaryMultiCallable[_alert_pb2.GetAlertRequest, _alert_pb2.GetAlertResponse]  # type: ignore[assignment]
+    """One alert with its changes; NOT_FOUND when there is none."""
+    AcknowledgeAlert: _aio.UnaryUnaryMultiCallable[_alert_pb2.ChangeAlertRequest, _alert_pb2.ChangeAlertResponse]  # type: ignore[assignment]
+    """Notes that a user knows; whoever did so first stays."""
+    ClearAlert: _aio.UnaryUnaryMultiCallable[_alert_pb2.ChangeAlertRequest, _alert_pb2.ChangeAlertResponse]  # type: ignore[assignment]
+    """Ends an alert by hand; a later breach opens it again."""
+    CommentAlert: _aio.UnaryUnaryMultiCallable[_alert_pb2.ChangeAlertRequest, _alert_pb2.ChangeAlertResponse]  # type: ignore[assignment]
+    """Adds a comment; the same words of the same user are one comment."""
 
 class AlertServiceServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
@@ -72,5 +96,47 @@ class AlertServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_alert_pb2.HealthCheckResponse, _abc.Awaitable[_alert_pb2.HealthCheckResponse]]:
         """The original's health call; grpc.health.v1 stands beside it."""
+
+    @_abc_1.abstractmethod
+    def ListAlerts(
+        self,
+        request: _alert_pb2.ListAlertsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_alert_pb2.ListAlertsResponse, _abc.Awaitable[_alert_pb2.ListAlertsResponse]]:
+        """Not in the original. Those that change an alert may be repeated: what is done is not done again.
+        Lists alerts as they are now, newest first.
+        """
+
+    @_abc_1.abstractmethod
+    def GetAlert(
+        self,
+        request: _alert_pb2.GetAlertRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_alert_pb2.GetAlertResponse, _abc.Awaitable[_alert_pb2.GetAlertResponse]]:
+        """One alert with its changes; NOT_FOUND when there is none."""
+
+    @_abc_1.abstractmethod
+    def AcknowledgeAlert(
+        self,
+        request: _alert_pb2.ChangeAlertRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_alert_pb2.ChangeAlertResponse, _abc.Awaitable[_alert_pb2.ChangeAlertResponse]]:
+        """Notes that a user knows; whoever did so first stays."""
+
+    @_abc_1.abstractmethod
+    def ClearAlert(
+        self,
+        request: _alert_pb2.ChangeAlertRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_alert_pb2.ChangeAlertResponse, _abc.Awaitable[_alert_pb2.ChangeAlertResponse]]:
+        """Ends an alert by hand; a later breach opens it again."""
+
+    @_abc_1.abstractmethod
+    def CommentAlert(
+        self,
+        request: _alert_pb2.ChangeAlertRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_alert_pb2.ChangeAlertResponse, _abc.Awaitable[_alert_pb2.ChangeAlertResponse]]:
+        """Adds a comment; the same words of the same user are one comment."""
 
 def add_AlertServiceServicer_to_server(servicer: AlertServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -1,0 +1,137 @@
+"""Alerts as they are now, their changes and pages of them, as AlertService's messages."""
+
+import base64
+import binascii
+from typing import Final
+
+from sensor_alerts import requests
+from sensor_alerts.domain.alert import InvalidRequestError, Record, epoch_ms
+from sensor_alerts.history import Cursor, Filter
+from sensor_shared.contracts.alert_changes import AlertChange, AlertState
+from twinup.alert.v1 import alert_pb2
+
+_MAX_USER: Final = 128
+_MAX_NOTE: Final = 1_000
+_STATES: Final = {
+    alert_pb2.ALERT_STATE_OPEN: AlertState.OPEN,
+    alert_pb2.ALERT_STATE_CLEARED: AlertState.CLEARED,
+}
+
+
+def alert(record: Record) -> alert_pb2.Alert:
+    """Returns an alert as it is now."""
+    one = record.alert
+    message = alert_pb2.Alert(
+        alert_id=one.alert_id,
+        device_id=one.device_id,
+        rule_id=one.rule_id,
+        alert_type=alert_pb2.AlertType.Value(f"ALERT_TYPE_{one.alert_type}"),
+        severity=requests.severity_number(one.severity),
+        message=one.message,
+        metric=one.metric,
+        value=one.value,
+        threshold=one.threshold,
+        region=one.region,
+        device_type=one.device_type,
+        latitude=one.latitude,
+        longitude=one.longitude,
+        state=alert_pb2.AlertState.Value(f"ALERT_STATE_{one.state.name}"),
+        acknowledged_by=one.acknowledged_by,
+        cleared_by=one.cleared_by,
+        first_at=requests.stamp(one.first_at),
+        last_at=requests.stamp(one.last_at),
+        count=one.count,
+        members=one.members,
+        metadata=one.metadata,
+        version=one.version,
+        email_sent=record.email_sent,
+        processed_at=requests.stamp(record.processed_at),
+        updated_at=requests.stamp(record.updated_at),
+    )
+    if one.acknowledged_at is not None:
+        message.acknowledged_at.CopyFrom(requests.stamp(one.acknowledged_at))
+    if one.cleared_at is not None:
+        message.cleared_at.CopyFrom(requests.stamp(one.cleared_at))
+    return message
+
+
+def change(one: AlertChange) -> alert_pb2.AlertChange:
+    """Returns a change of an alert."""
+    before = one.severity_before
+    return alert_pb2.AlertChange(
+        change_id=one.change_id,
+        kind=one.kind.value,
+        at=requests.stamp(one.at),
+        by=one.by,
+        note=one.note,
+        severity_before=(
+            alert_pb2.ALERT_SEVERITY_UNSPECIFIED
+            if before is None
+            else requests.severity_number(before)
+        ),
+        severity=requests.severity_number(one.alert.severity),
+        version=one.alert.version,
+        value=one.alert.value,
+    )
+
+
+def chosen(request: alert_pb2.ListAlertsRequest) -> Filter:
+    """Returns which alerts are asked for.
+
+    Raises:
+        InvalidRequestError: naming the field that is wrong.
+    """
+    start, end = requests.span(request)
+    state = _STATES.get(request.state)
+    if state is None and request.state:
+        raise InvalidRequestError("state: must be one of AlertState")
+    return Filter(
+        device_id=request.device_id or None,
+        start=start,
+        end=end,
+        min_severity=requests.severity_of_message(request.min_severity),
+        state=state,
+        acknowledged=request.acknowledged if request.HasField("acknowledged") else None,
+        region=request.region or None,
+        rule_id=request.rule_id or None,
+    )
+
+
+def token(record: Record) -> str:
+    """Returns where a list goes on after an alert."""
+    at = f"{epoch_ms(record.alert.first_at)}:{record.alert.alert_id}"
+    return base64.urlsafe_b64encode(at.encode()).decode()
+
+
+def cursor(page_token: str) -> Cursor | None:
+    """Reads what `token` gave; None: from the newest.
+
+    Raises:
+        InvalidRequestError: when it is none of ours.
+    """
+    if not page_token:
+        return None
+    try:
+        at, _, alert_id = base64.urlsafe_b64decode(page_token.encode()).decode().partition(":")
+        found = Cursor(int(at), alert_id)
+    except (binascii.Error, ValueError) as error:
+        raise InvalidRequestError("page_token: is not one of this service") from error
+    if not 0 <= found.at_ms < 2**53:
+        raise InvalidRequestError("page_token: is not one of this service")
+    return found
+
+
+def check(request: alert_pb2.ChangeAlertRequest, *, comment: bool = False) -> None:
+    """Looks at what a user asks for.
+
+    Raises:
+        InvalidRequestError: naming the field that is wrong.
+    """
+    if not request.alert_id or len(request.alert_id) > _MAX_USER:
+        raise InvalidRequestError("alert_id: must have 1 to 128 characters")
+    if not 0 < len(request.user) <= _MAX_USER or not request.user.isprintable():
+        raise InvalidRequestError("user: must have 1 to 128 printable characters")
+    if len(request.note) > _MAX_NOTE:
+        raise InvalidRequestError("note: must have at most 1,000 characters")
+    if comment and not request.note.strip():
+        raise InvalidRequestError("note: a comment must say something")

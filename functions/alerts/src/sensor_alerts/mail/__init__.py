@@ -1,1 +1,0 @@
-"""Notification by e-mail: what a letter says, how it is delivered, when it goes out."""

@@ -1,0 +1,1 @@
+"""Notification by e-mail: what a letter says, and how it is delivered."""

@@ -1,0 +1,1 @@
+"""Notification by HTTP: a signed POST to an endpoint that somebody configured."""

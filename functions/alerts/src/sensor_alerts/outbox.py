@@ -1,0 +1,184 @@
+"""What happens after a change is stored: it is offered to the notifications and published.
+
+ClickHouse knows of each change whether that is done. What a process did not get done, because it
+died or Kafka was away for long, any replica does on a later sweep: so both happen at least once.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Final, Protocol
+
+from clickhouse_connect.driver.exceptions import ClickHouseError
+from confluent_kafka import KafkaException
+
+from sensor_alerts.changes import Changes
+from sensor_shared.adapters.database import DatabaseAwayError
+from sensor_shared.contracts.alert_changes import AlertChange, encode
+from sensor_shared.contracts.events import ALERT_CHANGES, Event
+from sensor_shared.telemetry import alert_metrics
+from sensor_shared.telemetry.logs import logger
+
+ORPHAN_SECONDS: Final = 60
+"""After which a change that is not published belongs to nobody any more."""
+_MAX_WAITING: Final = 10_000
+_MAX_BATCH: Final = 200
+_PAUSE_SECONDS: Final = 1.0
+_LONGEST_PAUSE: Final = 10.0
+
+
+class Notifier(Protocol):
+    """Tells people of changes."""
+
+    async def offer(self, change: AlertChange) -> None:
+        """Takes a change that is stored; does not wait until anybody was told.
+
+        Called by one replica for each change, and again, with the same `change_id`, after a crash.
+        """
+
+
+class Publisher(Protocol):
+    """What this needs of `adapters.kafka.EventPublisher`."""
+
+    async def publish(self, topic: str, event: Event) -> None:
+        """Returns when the event is acknowledged; raises `KafkaException`."""
+
+
+class Outbox:
+    """Offers and publishes changes in the background, in their order.
+
+    Args:
+        changes: knows what is published.
+        notifier: is offered each change first.
+        publisher: of the topic.
+        topic: other than `sensor-alert-changes` in tests only.
+    """
+
+    def __init__(
+        self,
+        changes: Changes,
+        notifier: Notifier,
+        publisher: Publisher,
+        *,
+        topic: str = ALERT_CHANGES,
+    ):
+        self._changes = changes
+        self._notifier = notifier
+        self._publisher = publisher
+        self._topic = topic
+        self._waiting: asyncio.Queue[AlertChange] = asyncio.Queue(_MAX_WAITING)
+        self._held: set[str] = set()
+        self._noting: set[asyncio.Task[None]] = set()
+        self._task: asyncio.Task[None] | None = None
+        self._log = logger(part="outbox")
+
+    def start(self) -> None:
+        """Begins to publish; must be called in a running event loop."""
+        self._task = asyncio.create_task(self._run(), name="outbox")
+
+    async def stop(self, drain_seconds: float = 5.0) -> None:
+        """Publishes what waits, at most so long; the rest is left to the others."""
+        if self._task is None:
+            return
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._waiting.join(), drain_seconds)
+        self._task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await self._task
+
+    @property
+    def alive(self) -> bool:
+        """False when it has ended in a way that nothing foresaw."""
+        return self._task is None or not self._task.done()
+
+    async def put(self, change: AlertChange, *, news: bool = True) -> None:
+        """Takes a change that is stored; returns when the notifications have it.
+
+        Args:
+            change: as it is stored.
+            news: false: nobody is to be told of it.
+        """
+        if news and not await self._offer(change):
+            return
+        try:
+            self._waiting.put_nowait(change)
+            self._held.add(change.change_id)
+        except asyncio.QueueFull:
+            self._log.warning("outbox full; a later sweep publishes", change=change.change_id)
+
+    async def repair(self, before: Callable[[AlertChange], Awaitable[None]]) -> None:
+        """Does what another process left undone.
+
+        Args:
+            before: is awaited with each change before it is published.
+
+        Raises:
+            DatabaseAwayError, KafkaException: when it has to be tried again.
+        """
+        for change in await self._changes.unpublished(ORPHAN_SECONDS, _MAX_BATCH):
+            if change.change_id in self._held:
+                continue
+            await before(change)
+            await self._publisher.publish(self._topic, encode(change))
+            if not await self._offer(change):
+                continue
+            await self._changes.published(change)
+            alert_metrics.ALERT_CHANGES_REPAIRED.inc()
+            self._log.warning("published for another process", change=change.change_id)
+
+    async def _offer(self, change: AlertChange) -> bool:
+        """Tells whether it is offered; if not, a later sweep does it, and publishes then."""
+        try:
+            await self._notifier.offer(change)
+        except DatabaseAwayError as error:
+            self._log.warning("offered by a later sweep", change=change.change_id, error=str(error))
+            return False
+        except Exception:  # noqa: BLE001  (the change stands, whatever telling of it runs into)
+            alert_metrics.ALERTS_NOTIFY_FAILED.labels("offer").inc()
+            self._log.exception("not offered to the notifications", change=change.change_id)
+        return True
+
+    async def _run(self) -> None:
+        pause = _PAUSE_SECONDS
+        while True:
+            batch = [await self._waiting.get()]
+            while not self._waiting.empty() and len(batch) < _MAX_BATCH:
+                batch.append(self._waiting.get_nowait())
+            while rest := await self._published(batch):
+                await asyncio.sleep(pause)
+                batch, pause = rest, min(2 * pause, _LONGEST_PAUSE)
+            pause = _PAUSE_SECONDS
+
+    async def _published(self, batch: Sequence[AlertChange]) -> list[AlertChange]:
+        """Publishes changes and notes it; returns those that Kafka did not take."""
+        results = await asyncio.gather(
+            *(self._publisher.publish(self._topic, encode(change)) for change in batch),
+            return_exceptions=True,
+        )
+        rest, done = list[AlertChange](), list[AlertChange]()
+        for change, result in zip(batch, results, strict=True):
+            if isinstance(result, KafkaException):
+                rest.append(change)
+            elif result is None:
+                done.append(change)
+            else:
+                raise result
+        if rest:
+            self._log.warning("changes not published yet", count=len(rest))
+        alert_metrics.ALERT_CHANGES_PUBLISHED.inc(len(done))
+        if done:
+            task = asyncio.create_task(self._note(done))
+            self._noting.add(task)
+            task.add_done_callback(self._noting.discard)
+        return rest
+
+    async def _note(self, done: Sequence[AlertChange]) -> None:
+        try:
+            await asyncio.gather(*(self._changes.published(change) for change in done))
+        except (DatabaseAwayError, ClickHouseError) as error:
+            # A later sweep publishes them once more.
+            self._log.warning("not noted as published", count=len(done), error=str(error))
+        finally:
+            for change in done:
+                self._held.discard(change.change_id)
+                self._waiting.task_done()

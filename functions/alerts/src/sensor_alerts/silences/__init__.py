@@ -1,0 +1,1 @@
+"""Silences and maintenance windows: kept in ClickHouse, known to every replica, made by gRPC."""

@@ -1,0 +1,102 @@
+"""SilenceService's messages to and from what the project works with."""
+
+import base64
+import binascii
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+
+from google.protobuf.message import Message
+
+from sensor_alerts import requests
+from sensor_alerts.domain.notification import rank
+from sensor_alerts.domain.silence import Silence
+from sensor_alerts.silences.silences import SilenceError
+from twinup.alert.v1 import alert_pb2, silence_pb2
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_LISTS: Final = ("devices", "device_types", "regions", "rules")
+
+
+def fields(request: Message) -> dict[str, Any]:
+    """Returns what a request to make or change a silence has, by name.
+
+    Raises:
+        SilenceError: for a type or severity that is none.
+        InvalidRequestError: for a moment that is none.
+    """
+    found: dict[str, Any] = {
+        name: requests.moment(request, name)
+        for name in ("starts_at", "ends_at")
+        if request.HasField(name)
+    }
+    found |= {name: text for name in ("author", "reason") if (text := getattr(request, name))}
+    if request.HasField("scope"):
+        found["scope"] = _scope(request.scope)  # type: ignore[attr-defined]  # two messages have it
+    if request.HasField("recurrence"):
+        again = request.recurrence  # type: ignore[attr-defined]
+        found["recurrence"] = {
+            "cron": again.cron,
+            "zone": again.zone or "UTC",
+            "minutes": again.minutes,
+        }
+    return found
+
+
+def _scope(scope: silence_pb2.Scope) -> dict[str, Any]:
+    types = [requests.alert_type_of(number) for number in scope.alert_types]
+    if None in types:
+        raise SilenceError("scope.alert_types: must be of AlertType")
+    severities = [requests.severity_of_message(number) for number in scope.severities]
+    if None in severities:
+        raise SilenceError("scope.severities: must be of AlertSeverity")
+    return {name: list(getattr(scope, name)) for name in _LISTS} | {
+        "alert_types": types,
+        "severities": severities,
+    }
+
+
+def message(silence: Silence, now: datetime) -> silence_pb2.Silence:
+    """Returns a silence as the contract has it."""
+    scope, again = silence.scope, silence.recurrence
+    types = [alert_pb2.AlertType.Value(f"ALERT_TYPE_{one}") for one in scope.alert_types]
+    severities: Any = [rank(one) for one in scope.severities]
+    return silence_pb2.Silence(
+        silence_id=silence.silence_id,
+        scope=silence_pb2.Scope(
+            **{name: getattr(scope, name) for name in _LISTS},
+            alert_types=types,
+            severities=severities,
+        ),
+        starts_at=requests.stamp(silence.starts_at),
+        ends_at=requests.stamp(silence.ends_at),
+        recurrence=None
+        if again is None
+        else silence_pb2.Recurrence(cron=again.cron, zone=again.zone, minutes=again.minutes),
+        author=silence.author,
+        reason=silence.reason,
+        ended_by=silence.ended_by,
+        created_at=requests.stamp(silence.created_at),
+        updated_at=requests.stamp(silence.updated_at),
+        active=silence.holds(now),
+    )
+
+
+def cursor(last: Silence) -> str:
+    """Returns what leads to the silences after this one."""
+    place = f"{(last.ends_at - _EPOCH) // timedelta(milliseconds=1)} {last.silence_id}"
+    return base64.urlsafe_b64encode(place.encode()).decode()
+
+
+def place(text: str) -> tuple[datetime, str] | None:
+    """Returns the end and id that a cursor stands for, None for an empty one.
+
+    Raises:
+        SilenceError: when it is no cursor.
+    """
+    if not text:
+        return None
+    try:
+        moment, _, id_ = base64.urlsafe_b64decode(text).decode().partition(" ")
+        return _EPOCH + timedelta(milliseconds=int(moment)), id_
+    except (binascii.Error, ValueError, OverflowError) as error:
+        raise SilenceError("cursor: is none that an answer gave") from error

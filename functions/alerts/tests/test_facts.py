@@ -1,0 +1,298 @@
+"""What is stored is what happened: whoever dies between two writes, and whatever Redis forgets."""
+
+import asyncio
+import time
+import uuid
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+
+import msgspec
+import pytest
+from confluent_kafka import Consumer
+from redis.asyncio import Redis
+
+from sensor_alerts.changes import Changes
+from sensor_alerts.domain import life
+from sensor_alerts.domain.alert import Record, breach
+from sensor_alerts.domain.life import Outcome, Step
+from sensor_alerts.history import History
+from sensor_alerts.leases import Leases, Subject
+from sensor_alerts.ledger import Ledger
+from sensor_alerts.outbox import Outbox
+from sensor_shared.adapters.clickhouse import ClickHouseSettings
+from sensor_shared.adapters.database import Database
+from sensor_shared.adapters.kafka import EventPublisher, KafkaSettings
+from sensor_shared.adapters.redis import RedisSettings, connect
+from sensor_shared.contracts import alert_changes
+from sensor_shared.contracts.alert_changes import AlertChange, AlertSnapshot, ChangeKind
+from sensor_shared.contracts.events import ALERT_CHANGED_V1, ALERT_CHANGES, Event
+
+from .alert_world import REQUEST, RULES, World, device, eventually, request
+
+pytestmark = pytest.mark.integration
+WINDOW_MS = 300_000
+SHORT_SECONDS = 1.5
+
+
+@dataclass
+class Told:
+    """Stands where notifications are made: keeps what it was offered."""
+
+    changes: list[AlertChange] = field(default_factory=list)
+
+    async def offer(self, change: AlertChange) -> None:
+        self.changes.append(change)
+
+
+class Replica:
+    """What one process has of the alert service, without its entrances."""
+
+    def __init__(
+        self,
+        clickhouse: ClickHouseSettings,
+        redis: RedisSettings,
+        brokers: str,
+        lease_seconds: float,
+    ):
+        self.redis: Redis = connect(redis, wait=5)
+        self.database = Database(clickhouse)
+        self.changes = Changes(self.database)
+        self.history = History(self.database, self.changes)
+        self.publisher = EventPublisher(KafkaSettings(brokers=brokers))
+        self.told = Told()
+        self.outbox = Outbox(self.changes, self.told, self.publisher)
+        self.leases = Leases(self.redis, seconds=lease_seconds)
+        self.ledger = Ledger(self.leases, self.changes, self.history, self.outbox)
+
+    async def take(self, found: AlertSnapshot) -> tuple[Outcome, Step | None]:
+        outcome = Outcome.LATE
+
+        def decide(current: Record | None) -> Step | None:
+            nonlocal outcome
+            outcome, step = life.take(
+                current, found, waits=False, window_ms=WINDOW_MS, now=datetime.now(UTC)
+            )
+            return step
+
+        step = await self.ledger.change(subject(found), decide)
+        return outcome, step
+
+    async def close(self) -> None:
+        await self.ledger.close()
+        await self.outbox.stop()
+        await self.changes.close()
+        await self.publisher.close()
+        await self.database.close()
+        await self.redis.aclose()
+
+
+def subject(found: AlertSnapshot) -> Subject:
+    return Subject(found.device_id, found.episode)
+
+
+def hot(device_id: str, second: float = 0.0, value: float = 96.0) -> AlertSnapshot:
+    at = datetime.now(UTC).replace(microsecond=0) - timedelta(seconds=60 - second)
+    asked = msgspec.structs.replace(
+        REQUEST, alert_id=uuid.uuid4().hex, device_id=device_id, timestamp=at, value=value
+    )
+    return breach(asked, RULES, datetime.now(UTC))
+
+
+@pytest.fixture
+async def replicas(
+    clickhouse: ClickHouseSettings, lone_redis: RedisSettings, changes_topic: str
+) -> AsyncIterator[Callable[..., Replica]]:
+    made: list[Replica] = []
+
+    def make(lease_seconds: float = 15.0) -> Replica:
+        made.append(Replica(clickhouse, lone_redis, changes_topic, lease_seconds))
+        return made[-1]
+
+    yield make
+    for replica in made:
+        await replica.close()
+
+
+async def open_alerts(replica: Replica, device_id: str) -> int:
+    ((count,),) = await replica.database.rows(
+        "SELECT count() FROM alerts FINAL WHERE device_id = {d:String} AND state = 'open'",
+        d=device_id,
+    )
+    return int(count)
+
+
+async def dies_holding_the_lease(replica: Replica, about: Subject) -> None:
+    async def hold() -> None:
+        async with replica.leases.of(about):
+            held.set()
+            await asyncio.sleep(60)
+
+    held = asyncio.Event()
+    task = asyncio.create_task(hold())
+    await held.wait()
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
+@pytest.mark.parametrize("written", ["nothing", "the change", "the change and the alert"])
+async def test_whoever_dies_between_two_writes_leaves_one_alert(
+    replicas: Callable[..., Replica], written: str
+) -> None:
+    """The same breach comes again, at another replica, and another one after it."""
+    dead, other = replicas(SHORT_SECONDS), replicas(SHORT_SECONDS)
+    found = hot(device())
+    await dies_holding_the_lease(dead, subject(found))
+    _, step = life.take(None, found, waits=False, window_ms=WINDOW_MS, now=datetime.now(UTC))
+    assert step is not None
+    assert step.change is not None
+    if written != "nothing":
+        await dead.changes.append(step.change)
+    if written == "the change and the alert":
+        await dead.history.record(step.record)
+    outcome, again = await other.take(found)
+    assert outcome is (Outcome.OPENED if written == "nothing" else Outcome.REPEATED)
+    assert again is not None
+    outcome, joined = await other.take(hot(found.device_id, 1))
+    assert outcome is Outcome.JOINED
+    assert joined is not None
+    assert joined.record.alert.alert_id == found.alert_id
+    changes = await other.changes.of_alert(found.device_id, found.alert_id, 10)
+    assert [change.kind for change in changes] == [ChangeKind.RAISED]
+
+
+async def test_what_a_dead_process_left_is_completed_told_of_and_published_by_another(
+    replicas: Callable[..., Replica], changes_topic: str
+) -> None:
+    other = replicas()
+    found = hot(device())
+    long_ago = datetime.now(UTC) - timedelta(minutes=5)
+    _, step = life.take(None, found, waits=False, window_ms=WINDOW_MS, now=long_ago)
+    assert step is not None
+    assert step.change is not None
+    await other.changes.append(step.change)
+    assert await open_alerts(other, found.device_id) == 0
+    await other.outbox.repair(other.ledger.complete)
+    assert await open_alerts(other, found.device_id) == 1
+    assert [change.change_id for change in other.told.changes] == [step.change.change_id]
+    assert step.change in published(changes_topic, found.device_id, 1)
+    await other.outbox.repair(other.ledger.complete)
+    assert len(other.told.changes) == 1, "once it is done, it is not done again"
+
+
+async def test_a_change_is_published_with_its_contract_and_then_noted(
+    replicas: Callable[..., Replica], changes_topic: str
+) -> None:
+    replica = replicas()
+    replica.outbox.start()
+    found = hot(device())
+    _, step = await replica.take(found)
+    assert step is not None
+    (change,) = await asyncio.to_thread(published, changes_topic, found.device_id, 1)
+    assert change == step.change
+    assert change.alert == step.record.alert
+
+    async def noted() -> bool:
+        rows = await replica.database.rows("SELECT published FROM alert_changes FINAL")
+        return rows == [(1,)]
+
+    await eventually(noted)
+
+
+def published(brokers: str, device_id: str, count: int) -> list[AlertChange]:
+    """Returns the changes of a device that the topic has, once there are so many.
+
+    The topic is that of all tests: how many others it has is nobody's business.
+    """
+    consumer = Consumer(
+        {
+            "bootstrap.servers": brokers,
+            "group.id": uuid.uuid4().hex,
+            "auto.offset.reset": "earliest",
+            "enable.auto.commit": False,
+        }
+    )
+    consumer.subscribe([ALERT_CHANGES])
+    found: list[AlertChange] = []
+    try:
+        until = time.monotonic() + 30
+        while time.monotonic() < until:
+            message = consumer.poll(0.1)
+            if message is None or message.error() or message.key() != device_id.encode():
+                continue
+            headers = dict(message.headers() or [])
+            assert headers["ce_type"] == ALERT_CHANGED_V1.encode()
+            event = Event("", "", ALERT_CHANGED_V1, message.value() or b"")
+            found.append(alert_changes.decode(event))
+            assert headers["ce_id"] == found[-1].change_id.encode()
+            if len(found) == count:
+                return found
+        raise AssertionError(f"{len(found)} of {count} changes in the topic")
+    finally:
+        consumer.close()
+
+
+async def test_redis_emptied_again_and_again_loses_no_alert_and_makes_no_second_one(
+    replicas: Callable[..., Replica],
+) -> None:
+    """Breaches of twenty devices at three replicas, while Redis is emptied all the time."""
+    three = [replicas() for _ in range(3)]
+    devices = [device() for _ in range(20)]
+    going = True
+
+    async def empty() -> None:
+        while going:
+            await three[0].redis.flushdb()
+            await asyncio.sleep(0.02)
+
+    emptying = asyncio.create_task(empty())
+    try:
+        for second in range(5):
+            await asyncio.gather(
+                *(
+                    replica.take(hot(device_id, second + number / 10))
+                    for device_id in devices
+                    for number, replica in enumerate(three)
+                )
+            )
+    finally:
+        going = False
+        await emptying
+    await asyncio.gather(*(three[0].ledger.reconcile(subject(hot(one))) for one in devices))
+    for device_id in devices:
+        assert await open_alerts(three[0], device_id) == 1
+
+
+async def test_two_alerts_that_should_be_one_become_one_and_nobody_is_told(
+    replicas: Callable[..., Replica],
+) -> None:
+    replica = replicas()
+    who = device()
+    first, second = hot(who, 0), hot(who, 1)
+    for found in (second, first):
+        _, step = life.take(None, found, waits=False, window_ms=WINDOW_MS, now=datetime.now(UTC))
+        assert step is not None
+        assert step.change is not None
+        await replica.changes.append(step.change)
+        await replica.history.record(step.record)
+    assert await replica.ledger.reconcile(subject(first)) == {second.alert_id}
+    assert await open_alerts(replica, who) == 1
+    assert replica.told.changes == []
+    kept = (await replica.history.of_subject(subject(first)))[-1]
+    assert (kept.alert.alert_id, kept.open) == (first.alert_id, True)
+
+
+async def test_open_alerts_come_back_from_the_history_when_redis_is_emptied(
+    world: World, lone_redis: RedisSettings
+) -> None:
+    service, who = await world.ready(), device()
+    opening = request(who)
+    await service.send(opening)
+    async with connect(lone_redis) as redis:
+        await redis.flushdb()
+    answer = await service.send(request(who, after=1))
+    assert answer.alert_id == opening.alert_id
+    async with connect(lone_redis) as redis:
+        await redis.flushdb()
+        await service.sweep()
+        assert await redis.scard(f"{world.prefix}:watched") == 1

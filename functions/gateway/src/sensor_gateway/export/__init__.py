@@ -1,0 +1,1 @@
+"""Readings of any span as a file, never held whole."""

@@ -1,0 +1,1 @@
+"""Readings of one device over time: raw, or in minutes, hours and days."""

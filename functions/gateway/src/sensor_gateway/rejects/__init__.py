@@ -1,0 +1,1 @@
+"""What broke a rule of the contract, for those who look after the producers."""

@@ -1,0 +1,1 @@
+"""The tables of minutes, hours and days, completed by raw rows where they lag behind."""

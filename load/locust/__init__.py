@@ -1,0 +1,1 @@
+"""`make load`: what people and attackers do over HTTP, against the running system."""

@@ -1,0 +1,1 @@
+"""The last minutes of each device: how analytics keeps them, and the line through them."""

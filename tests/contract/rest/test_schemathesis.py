@@ -1,0 +1,109 @@
+"""Requests that schemathesis makes of the documents: one by one, and in sequences.
+
+All of its checks, with requests that keep to the document and requests that do not; the same ones
+in every run.
+"""
+
+from typing import Any
+
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, given, settings
+from schemathesis import GenerationMode
+from schemathesis.core.errors import NoLinksFound
+from schemathesis.specs.openapi.checks import positive_data_acceptance, use_after_free
+
+from sensor_shared.contracts.access import Role
+
+from .services import NAMES, Services, bearer
+
+pytestmark = [pytest.mark.integration, pytest.mark.xdist_group("rest")]
+STREAM = "text/event-stream"
+SHORT = settings(
+    max_examples=15,
+    stateful_step_count=6,
+    deadline=None,
+    derandomize=True,
+    database=None,
+    suppress_health_check=list(HealthCheck),
+)
+ENDS_SESSIONS = ("logout", "password", "sessions", "users")
+"""Words in the path of what may end its caller's session: each call has a session of its own."""
+RELATED = ("/history", "/export", "/aggregates", "/rejects")
+"""Paths that take `from` and `to`: no schema can say that one comes before the other."""
+UNTOLD = ("/auth/keys", "/password", "/auth/admin/users", "/devices", "/latest")
+"""Paths of which no schema can say what is right: when a key may end, what a good password is, what
+a cursor is made of."""
+
+
+def load(services: Services, name: str) -> Any:
+    schema = schemathesis.openapi.from_dict(services.documents[name])
+    schema.config.update(base_url=services.urls[name])
+    # Parameters that the document does not name are ignored, as everywhere on the web.
+    schema.config.generation.update(allow_extra_parameters=False)
+    # A stream does not end, and its client waits for the end: tests of its own read it.
+    return schema.exclude(func=lambda context: STREAM in str(context.operation.definition.raw))
+
+
+def excluded(operation: Any) -> list[Any]:
+    found = [positive_data_acceptance] if operation.path.endswith(RELATED + UNTOLD) else []
+    # Whose sessions were ended still has a list of them, which is empty.
+    return [*found, use_after_free] if operation.path.endswith("/sessions") else found
+
+
+def credentials(services: Services, operation: Any, session: dict[str, str]) -> dict[str, str]:
+    ends = any(word in operation.path for word in ENDS_SESSIONS)
+    return bearer(services.log_in(Role.ADMIN).access) if ends else session
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("mode", GenerationMode)
+def test_whatever_is_asked_the_answer_is_one_that_the_document_tells(
+    services: Services, name: str, mode: GenerationMode
+) -> None:
+    session = bearer(services.log_in(Role.ADMIN).access)
+    for result in load(services, name).get_all_operations():
+        operation = result.ok()
+        if mode is GenerationMode.NEGATIVE and not _can_be_wrong(operation):
+            continue
+
+        @SHORT
+        @given(operation.as_strategy(generation_mode=mode))
+        def call(case: Any) -> None:
+            headers = credentials(services, case.operation, session)
+            case.call_and_validate(headers=headers, excluded_checks=excluded(case.operation))
+
+        call()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_sequences_of_requests_are_answered_as_the_document_tells(
+    services: Services, name: str
+) -> None:
+    """What one operation answers is what others are called with."""
+    machine = load(services, name).as_state_machine()
+
+    class Caller(machine):  # type: ignore[misc, valid-type]
+        def setup(self) -> None:
+            self.session = bearer(services.log_in(Role.ADMIN).access)
+
+        def get_call_kwargs(self, case: Any) -> dict[str, Any]:
+            return {"headers": credentials(services, case.operation, self.session)}
+
+        def validate_response(self, response: Any, case: Any, *_more: Any, **kwargs: Any) -> None:
+            case.validate_response(
+                response,
+                excluded_checks=excluded(case.operation),
+                transport_kwargs=kwargs,
+                recorder=getattr(self, "recorder", None),
+            )
+
+    try:
+        Caller.run(settings=SHORT)
+    except NoLinksFound:
+        # Nothing that one operation answers names what another one is called with.
+        assert "{" not in "".join(services.documents[name]["paths"])
+
+
+def _can_be_wrong(operation: Any) -> bool:
+    return bool(operation.query or operation.path_parameters or operation.body)
