@@ -117,6 +117,8 @@ class Bed:
             BenchError: when it is not ready in time.
         """
         process = self._table[name]
+        if process.prepare:
+            process.prepare()
         self.spawn(name, words or process.command, {**process.environment, **(environment or {})})
         deadline = time.monotonic() + _READY_SECONDS
         while not asyncio.run(_asked(process.ready)):
