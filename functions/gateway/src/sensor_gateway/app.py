@@ -73,7 +73,8 @@ class Gateway:
         limits = settings.gateway
         self.server: ServerSettings = settings.server
         self.logger = settings.logger
-        self._redis = redis.connect(settings.redis)
+        # More requests at a time than connections is not Redis away: they wait for one.
+        self._redis = redis.connect(settings.redis, wait=settings.redis.timeout)
         self._database = Database(
             settings.clickhouse,
             max_execution_time=limits.query_seconds,
