@@ -1,8 +1,11 @@
 """Logins and refreshes from one address, on the real Redis."""
 
+import asyncio
 from pathlib import Path
 
+import httpx
 import pytest
+from prometheus_client import REGISTRY
 
 from sensor_auth.app import Auth
 from sensor_auth.settings import AuthSettings
@@ -10,7 +13,7 @@ from sensor_shared.runtime.http.settings import LimitSettings
 from sensor_shared.testing import rest
 from sensor_shared.testing.parts import Lines
 
-from .conftest import running, settings_of, until
+from .conftest import bearer, log_in, running, settings_of, until
 
 pytestmark = pytest.mark.integration
 GUESS = {"username": "somebody", "password": "a guess"}
@@ -68,3 +71,15 @@ async def test_who_is_refused_is_told_when_to_come_back(lines: Lines, key_file: 
 async def status(auth: Auth, path: str, body: dict[str, str], *, address: str = "192.0.2.1") -> int:
     async with rest.client(auth, address=address) as http:
         return (await http.post(path, json=body)).status_code
+
+
+async def test_more_requests_at_a_time_than_connections_to_redis_all_go_by_redis(
+    http: httpx.AsyncClient, lines: Lines
+) -> None:
+    headers = bearer((await log_in(http))["access_token"])
+    await lines.clickhouse.cut()  # nobody else can tell whether the session stands
+    answers = await asyncio.gather(
+        *(http.post("/auth/verify", headers=headers) for _ in range(150))
+    )
+    assert {answer.status_code for answer in answers} == {200}
+    assert REGISTRY.get_sample_value("sensor_http_limits_local") == 0

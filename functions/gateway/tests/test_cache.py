@@ -208,3 +208,17 @@ async def test_the_memory_is_bounded_and_what_was_used_last_stays(
     assert question.asked == 4
     await one.get("b", question, ttl_seconds=TTL)
     assert question.asked == 5
+
+
+async def test_while_clickhouse_hangs_the_old_answer_is_given_after_a_second_and_then_at_once(
+    cache: Make, clock: Clock
+) -> None:
+    one, question = cache(stale_seconds=60), Question(b"old")
+    await one.get("k", question, ttl_seconds=TTL)
+    question.seconds = 600.0
+    clock.ms += 30_000
+    for seconds in (1.5, 0.2):
+        async with asyncio.timeout(seconds):
+            stale = await one.get("k", question, ttl_seconds=TTL)
+        assert (stale.body, stale.source, stale.age_seconds) == (b"old", "stale", 30)
+    assert question.asked == 2

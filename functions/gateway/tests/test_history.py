@@ -273,3 +273,14 @@ async def test_with_clickhouse_away_there_is_no_history(
     await lines.clickhouse.cut()
     for parameters in ({}, {"resolution": "hour"}, {"max_points": 10}):
         assert (await http.get(HISTORY, params=parameters)).status_code == 503
+
+
+@pytest.mark.parametrize("section", [{"query_rows": 1_000}])
+async def test_a_history_that_would_read_too_many_rows_is_422_and_says_what_to_ask_for(
+    http: httpx.AsyncClient, sql: Any
+) -> None:
+    await fill(sql, 20_000)
+    answer = await http.get(HISTORY, params={**HOUR, "max_points": 100, "resolution": "raw"})
+    assert answer.status_code == 422
+    assert "ask for a shorter span or a coarser resolution" in answer.json()["detail"]
+    assert answer.headers["content-type"] == "application/problem+json"

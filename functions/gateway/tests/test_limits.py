@@ -1,5 +1,6 @@
 """API keys and limits at the gateway, on the real Redis and ClickHouse."""
 
+import asyncio
 import hashlib
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
@@ -7,6 +8,7 @@ from typing import Any
 
 import httpx
 import pytest
+from prometheus_client import REGISTRY
 from redis.asyncio import Redis
 
 from sensor_gateway.app import Gateway
@@ -256,3 +258,14 @@ async def test_a_parameter_given_twice_is_422_and_a_list_is_a_list(
     assert answer.json()["errors"] == [{"location": "query.page", "detail": "given more than once"}]
     listed = f"{DEVICES}/{DEVICE}/history?metric=temperature&metric=humidity&of=1&of=2"
     assert (await http.get(listed)).status_code == 200
+
+
+async def test_more_requests_at_a_time_than_connections_to_redis_all_go_by_redis(
+    http: httpx.AsyncClient, lines: Lines, sql: Any
+) -> None:
+    await add_devices(sql, DEVICE)
+    assert (await http.get(DEVICES)).status_code == 200
+    await lines.clickhouse.cut()  # nobody else can tell whether their session stands
+    answers = await asyncio.gather(*(http.get(DEVICES) for _ in range(150)))
+    assert {answer.status_code for answer in answers} == {200}
+    assert REGISTRY.get_sample_value("sensor_http_limits_local") == 0

@@ -1,5 +1,6 @@
 """Devices, latest metrics and history, on the real Redis and ClickHouse."""
 
+import asyncio
 import json
 from pathlib import Path
 from typing import Any
@@ -215,3 +216,19 @@ async def test_it_starts_before_the_database_is_there_and_is_ready_with_redis_al
 def test_the_config_file_holds_the_defaults_and_only_keys_that_exist() -> None:
     file = Path(__file__).parents[3] / "configs" / "gateway-config.yaml"
     assert GatewaySettings.load({}, file) == GatewaySettings()
+
+
+@pytest.mark.parametrize("section", [{"query_seconds": 1, "fleet_seconds": 0.1}])
+async def test_a_clickhouse_that_hangs_holds_up_nothing_that_is_known_and_the_rest_not_for_long(
+    http: httpx.AsyncClient, lines: Lines, sql: Any
+) -> None:
+    await add_devices(sql, DEVICE)
+    assert (await http.get("/api/v1/devices")).status_code == 200
+    lines.clickhouse.stall()
+    await asyncio.sleep(0.5)
+    async with asyncio.timeout(1.5):
+        devices = await http.get("/api/v1/devices")
+    assert (devices.status_code, devices.headers["x-data-source"]) == (200, "stale, redis")
+    async with asyncio.timeout(3):
+        assert (await http.get(HISTORY)).status_code == 503
+    await lines.clickhouse.mend()

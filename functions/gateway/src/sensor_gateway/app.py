@@ -73,9 +73,13 @@ class Gateway:
         limits = settings.gateway
         self.server: ServerSettings = settings.server
         self.logger = settings.logger
-        self._redis = redis.connect(settings.redis)
+        # More requests at a time than connections is not Redis away: they wait for one.
+        self._redis = redis.connect(settings.redis, wait=settings.redis.timeout, pause=1.0)
         self._database = Database(
-            settings.clickhouse,
+            # ClickHouse cancels a query before; one that answers nothing at all is away.
+            settings.clickhouse.model_copy(
+                update={"timeout": min(settings.clickhouse.timeout, limits.query_seconds + 1)}
+            ),
             max_execution_time=limits.query_seconds,
             max_rows_to_read=limits.query_rows,
             do_not_merge_across_partitions_select_final=1,

@@ -29,6 +29,8 @@ _DIGITS: Final = 13
 _POLL_SECONDS: Final = 0.02
 _RETRY_MS: Final = 1_000
 """While ClickHouse is away it is asked for an answer that is held at most this often."""
+_PATIENCE_SECONDS: Final = 1.0
+"""After that an answer that is held is given instead of the one that is waited for."""
 _UNLOCK: Final = """
 if redis.call('GET', KEYS[1]) == ARGV[1] then redis.call('DEL', KEYS[1]) end
 """
@@ -115,13 +117,17 @@ class Cache:
         if held is not None and self._now_ms() < held.good_until_ms:
             self._held.move_to_end(key)
             return self._answer(held, ttl_seconds)
+        longest = self._settings.stale_seconds
+        stale = longest if stale_seconds is None else min(stale_seconds, longest)
         flight = self._flights.get(key)
         if flight is None:
-            longest = self._settings.stale_seconds
-            stale = longest if stale_seconds is None else min(stale_seconds, longest)
             flight = asyncio.create_task(self._fetch(key, fill, ttl_seconds, stale), name="cache")
             self._flights[key] = flight
             flight.add_done_callback(partial(self._landed, key))
+        await asyncio.wait([flight], timeout=_PATIENCE_SECONDS)
+        held = self._held.get(key)
+        if not flight.done() and held is not None and self._age_ms(held) <= stale * 1000:
+            return self._old(key, held, ttl_seconds)
         # One of the waiters may leave; the others still want the answer.
         return await asyncio.shield(flight)
 
@@ -144,8 +150,7 @@ class Cache:
         except DatabaseAwayError:
             if known is None or self._age_ms(known) > stale * 1000:
                 raise
-            self._hold(key, _Entry(known.made_ms, known.body, self._now_ms() + _RETRY_MS))
-            return self._answer(known, ttl)
+            return self._old(key, known, ttl)
         finally:
             await self._release(key, token)
         made = self._now_ms()
@@ -207,6 +212,11 @@ class Cache:
             await self._redis.set(_PREFIX + key, record, px=int(seconds * 1000))
         except (RedisError, OSError):
             return  # it is kept here
+
+    def _old(self, key: str, entry: _Entry, ttl: float) -> Answer:
+        """Returns what is there in need, and has nobody wait for better for a while."""
+        self._hold(key, _Entry(entry.made_ms, entry.body, self._now_ms() + _RETRY_MS))
+        return self._answer(entry, ttl)
 
     def _hold(self, key: str, entry: _Entry) -> None:
         before = self._held.pop(key, None)

@@ -3,6 +3,7 @@
 from typing import Any
 
 from sensor_shared.adapters.database import Database, utc
+from sensor_shared.adapters.single_flight import SingleFlight
 from sensor_shared.contracts.events import rfc3339
 from sensor_shared.contracts.readings.document import Location, ReadingDocument, encode
 
@@ -26,6 +27,7 @@ class Readings:
 
     def __init__(self, database: Database):
         self._database = database
+        self._asking: SingleFlight[bytes | None] = SingleFlight()
 
     async def latest(self, device_id: str) -> bytes | None:
         """Returns the latest reading as the JSON document that Redis would hold; None: none yet.
@@ -33,6 +35,9 @@ class Readings:
         Raises:
             DatabaseAwayError: when ClickHouse is away.
         """
+        return await self._asking.ask(device_id, lambda: self._latest(device_id))
+
+    async def _latest(self, device_id: str) -> bytes | None:
         rows = await self._database.rows(_LATEST, device=device_id)
         if not rows:
             return None

@@ -10,6 +10,8 @@ from sensor_shared.adapters.database import DatabaseAwayError
 
 T = TypeVar("T")
 _RETRY_SECONDS: Final = 1.0
+_PATIENCE_SECONDS: Final = 1.0
+"""From the begin of loading; then a value that is too old is given, as ClickHouse seems to hang."""
 _OVERDUE: Final = 3.0
 """Times the interval after which a request waits for the new value."""
 
@@ -30,7 +32,7 @@ class Snapshot(Generic[T]):
     """Loads a value when somebody asks for it; nobody asks twice at the same time.
 
     A value that has grown old is given once more while the next one is loaded; one that is much
-    too old only when there is no other because ClickHouse is away.
+    too old only when there is no other because ClickHouse is away or does not answer soon.
 
     Args:
         load: asks ClickHouse or Redis.
@@ -50,6 +52,7 @@ class Snapshot(Generic[T]):
         self._clock = clock
         self._held: tuple[T, float] | None = None
         self._loading: asyncio.Task[None] | None = None
+        self._began = float("-inf")
         self._failed_at = float("-inf")
 
     async def get(self) -> Taken[T]:
@@ -62,12 +65,14 @@ class Snapshot(Generic[T]):
         if self._held is not None and age < self._every:
             return self._taken(self._held[0])
         if self._loading is None and self._clock() - self._failed_at >= _RETRY_SECONDS:
+            self._began = self._clock()
             self._loading = asyncio.create_task(self._reload(), name="snapshot")
             self._loading.add_done_callback(self._loaded)
         if self._loading is not None and age >= _OVERDUE * self._every:
             try:
-                await asyncio.shield(self._loading)
-            except DatabaseAwayError:
+                async with asyncio.timeout(self._patience()):
+                    await asyncio.shield(self._loading)
+            except (DatabaseAwayError, TimeoutError):
                 if self._held is None:
                     raise
         if self._held is None:
@@ -81,7 +86,7 @@ class Snapshot(Generic[T]):
             await asyncio.wait([self._loading])
 
     async def _reload(self) -> None:
-        began = self._clock()
+        began = self._began
         try:
             value = await self._load()
         except DatabaseAwayError:
@@ -93,6 +98,11 @@ class Snapshot(Generic[T]):
         self._loading = None
         if not task.cancelled():
             task.exception()  # nobody may have waited for it
+
+    def _patience(self) -> float | None:
+        if self._held is None:
+            return None
+        return max(0.0, self._began + _PATIENCE_SECONDS - self._clock())
 
     def _age(self) -> float:
         return float("inf") if self._held is None else self._clock() - self._held[1]

@@ -7,16 +7,13 @@ from typing import Any, Final
 
 import msgspec
 import numpy as np
-from clickhouse_connect.driver.exceptions import ClickHouseError
 
 from sensor_gateway.cache import Answer, Cache
 from sensor_gateway.devices import Devices
 from sensor_gateway.standings import Roll
-from sensor_shared.adapters.clickhouse import error_code
-from sensor_shared.adapters.database import Database
+from sensor_shared.adapters.database import Database, TooMuchError
 from sensor_shared.contracts.events import rfc3339_ms
 
-_TOO_MANY_ROWS: Final = 158
 _MINUTE: Final = 60
 _HOUR: Final = 3_600
 
@@ -140,9 +137,7 @@ class Stats:
         """Returns the rows, None when ClickHouse would have to read more than it may."""
         try:
             return await self._database.rows(sql, **parameters)
-        except ClickHouseError as error:
-            if error_code(error) != _TOO_MANY_ROWS:
-                raise
+        except TooMuchError:
             return None
 
 

@@ -4,19 +4,29 @@ import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final
 
 import aiohttp
 from clickhouse_connect.driver.asyncclient import AsyncClient
-from clickhouse_connect.driver.exceptions import ClickHouseError
+from clickhouse_connect.driver.exceptions import ClickHouseError, DatabaseError
 
-from sensor_shared.adapters.clickhouse import ClickHouseSettings, connect, is_transient
+from sensor_shared.adapters.clickhouse import (
+    ClickHouseSettings,
+    connect,
+    error_code,
+    is_transient,
+)
 
 _PAUSE_SECONDS = 1.0
+_TOO_MUCH: Final = frozenset({158, 307})  # TOO_MANY_ROWS, TOO_MANY_BYTES
 
 
 class DatabaseAwayError(Exception):
     """ClickHouse cannot answer now; the same query may succeed later."""
+
+
+class TooMuchError(DatabaseError):
+    """The answer needs more rows or bytes than one query may read."""
 
 
 def utc(moment: datetime) -> datetime:
@@ -52,6 +62,7 @@ class Database:
 
         Raises:
             DatabaseAwayError: when ClickHouse is down, cut off or too busy.
+            TooMuchError: when it would have to read more than it may.
             ClickHouseError: when it refuses the query.
         """
         client = await self._open()
@@ -149,4 +160,8 @@ class Database:
 
 
 def _translated(error: Exception) -> Exception:
-    return DatabaseAwayError(str(error)) if is_transient(error) else error
+    if is_transient(error):
+        return DatabaseAwayError(str(error))
+    if isinstance(error, DatabaseError) and error_code(error) in _TOO_MUCH:
+        return TooMuchError(str(error))
+    return error

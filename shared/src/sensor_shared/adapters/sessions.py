@@ -17,6 +17,7 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from sensor_shared.adapters.database import Database
+from sensor_shared.adapters.single_flight import SingleFlight
 
 _REVOKED = "SELECT count() FROM revocations WHERE session = {session:String}"
 
@@ -31,11 +32,16 @@ def session_key(session: str) -> str:
 
 
 class SessionCheck:
-    """Looks a session up: one EXISTS in Redis, or one point query in ClickHouse."""
+    """Looks a session up: one EXISTS in Redis, or one point query in ClickHouse.
+
+    Those who ask ClickHouse for the same session at the same time share the query. Its answer is
+    not kept: the end of a session holds without Redis too.
+    """
 
     def __init__(self, redis: Redis, database: Database):
         self._redis = redis
         self._database = database
+        self._asking: SingleFlight[bool] = SingleFlight()
 
     async def stands(self, session: str) -> bool:
         """Tells whether the session has not ended.
@@ -46,5 +52,8 @@ class SessionCheck:
         try:
             return bool(await self._redis.exists(session_key(session)))
         except (RedisError, OSError):
-            rows = await self._database.rows(_REVOKED, session=session)
-            return not rows[0][0]
+            return await self._asking.ask(session, lambda: self._not_revoked(session))
+
+    async def _not_revoked(self, session: str) -> bool:
+        [[revocations]] = await self._database.rows(_REVOKED, session=session)
+        return not revocations

@@ -1,4 +1,4 @@
-"""A TCP line to a real part that a test can cut and mend, as if the part went away."""
+"""A TCP line to a real part that a test can cut, stall and mend, as if the part went away."""
 
 import asyncio
 import contextlib
@@ -12,15 +12,24 @@ class Line:
         self._server: asyncio.Server | None = None
         self._open: set[asyncio.StreamWriter] = set()
         self._passing: set[asyncio.Task[None]] = set()
+        self._flows = asyncio.Event()
         self.port = 0
 
     async def mend(self) -> None:
-        """Listens; after `cut`, on the same port again."""
+        """Listens; after `cut`, on the same port again. After `stall`, passes on what waits."""
+        self._flows.set()
+        if self._server is not None:
+            return
         self._server = await asyncio.start_server(self._accept, "127.0.0.1", self.port)
         self.port = self._server.sockets[0].getsockname()[1]
 
+    def stall(self) -> None:
+        """Passes nothing on any more: who asks is connected and hears nothing."""
+        self._flows.clear()
+
     async def cut(self) -> None:
         """Closes what is open and refuses new connections."""
+        self._flows.set()
         if self._server is not None:
             self._server.close()
             self._server = None
@@ -49,6 +58,7 @@ class Line:
     async def _pass(self, source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
         with contextlib.suppress(OSError):
             while chunk := await source.read(65_536):
+                await self._flows.wait()
                 target.write(chunk)
                 await target.drain()
         target.close()

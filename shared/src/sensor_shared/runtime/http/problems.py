@@ -8,7 +8,7 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 
-from sensor_shared.adapters.database import DatabaseAwayError
+from sensor_shared.adapters.database import DatabaseAwayError, TooMuchError
 from sensor_shared.adapters.jwks import KeysAwayError
 from sensor_shared.runtime.http import methods
 from sensor_shared.runtime.responses import PROBLEM, problem
@@ -58,6 +58,7 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(DatabaseAwayError, _away)
+    app.add_exception_handler(TooMuchError, _too_much)
     app.add_exception_handler(KeysAwayError, _away)
     app.add_exception_handler(Exception, _failed)
 
@@ -90,6 +91,11 @@ async def _invalid(_request: Request, error: Exception) -> Response:
 async def _away(_request: Request, error: Exception) -> Response:
     logger().warning("part away", error=str(error))
     return answer(503, "a part that is needed does not answer now", {"Retry-After": "1"})
+
+
+async def _too_much(_request: Request, error: Exception) -> Response:
+    logger().warning("too much was asked for", error=str(error))
+    return answer(422, "this is too much at once; ask for a shorter span or a coarser resolution")
 
 
 async def _failed(_request: Request, _error: Exception) -> Response:
