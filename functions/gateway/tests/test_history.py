@@ -273,3 +273,12 @@ async def test_with_clickhouse_away_there_is_no_history(
     await lines.clickhouse.cut()
     for parameters in ({}, {"resolution": "hour"}, {"max_points": 10}):
         assert (await http.get(HISTORY, params=parameters)).status_code == 503
+
+
+async def test_a_body_that_is_too_large_does_not_matter_to_a_route_that_reads_none(
+    http: httpx.AsyncClient, sql: Any
+) -> None:
+    await add_devices(sql, DEVICE)
+    await add_reading(sql, 0)
+    answer = await http.request("GET", HISTORY, params=HOUR, content=b" " * 200_000)
+    assert (answer.status_code, len(answer.json()["items"])) == (200, 1)
