@@ -214,6 +214,41 @@ async def test_an_address_is_limited_whoever_comes_from_it_and_another_is_not(
         assert (await http.get(DEVICES, headers=headers)).status_code == 200
 
 
+async def test_the_token_of_an_ended_session_takes_nothing_from_its_owner(
+    narrow: Gateway, caller: Caller, redis: Redis
+) -> None:
+    ended = bearer(await caller.token("user"))
+    await redis.flushdb()
+    async with rest.client(narrow) as http:
+        for _ in range(6):
+            assert (await http.get(DEVICES, headers=ended)).status_code == 401
+        good = await http.get(DEVICES, headers=bearer(await caller.token("user")))
+    assert good.status_code == 200
+    assert '"user";r=4' in good.headers["ratelimit"]
+
+
+async def test_an_address_pays_for_what_nobody_could_answer_too(
+    narrow: Gateway, caller: Caller, lines: Lines
+) -> None:
+    headers = bearer(await caller.token("user"))
+    await lines.redis.cut()
+    await lines.clickhouse.cut()
+    async with rest.client(narrow) as http:
+        statuses = [(await http.get(DEVICES, headers=headers)).status_code for _ in range(10)]
+    assert statuses == [503] * 8 + [429] * 2
+
+
+async def test_a_history_costs_as_much_as_an_aggregate(
+    narrow: Gateway, caller: Caller, sql: Any
+) -> None:
+    await add_devices(sql, DEVICE)
+    headers = bearer(await caller.token("user"))
+    async with rest.client(narrow) as http:
+        path = f"{DEVICES}/{DEVICE}/history"
+        answers = [await http.get(path, headers=headers) for _ in range(2)]
+    assert [one.status_code for one in answers] == [200, 429]
+
+
 async def test_the_addresses_of_one_ipv6_network_are_one(narrow: Gateway) -> None:
     statuses = []
     for number in range(10):

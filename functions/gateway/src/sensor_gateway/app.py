@@ -134,9 +134,7 @@ class Gateway:
                 fleet_routes(guard, self._devices, latest),
                 latest_routes(dear, self._devices, latest),
                 insight_routes(guard, self._devices, analytics, stats),
-                history_routes(
-                    guard, Histories(self._database, coverage), max_days=limits.max_days
-                ),
+                history_routes(dear, Histories(self._database, coverage), max_days=limits.max_days),
                 export_routes(
                     long,
                     Chunks(self._database),
