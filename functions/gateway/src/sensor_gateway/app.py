@@ -141,6 +141,7 @@ class Gateway:
                     Slots(limits.exports, limits.exports_per_user),
                     chunk_rows=limits.export_chunk_rows,
                     seconds=limits.export_seconds,
+                    chunk_seconds=limits.export_chunk_seconds,
                 ),
                 aggregate_routes(
                     dear, Aggregates(self._database, coverage), max_days=limits.max_days
