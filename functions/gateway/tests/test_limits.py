@@ -1,6 +1,7 @@
 """API keys and limits at the gateway, on the real Redis and ClickHouse."""
 
 import hashlib
+import json
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -11,6 +12,7 @@ from redis.asyncio import Redis
 
 from sensor_gateway.app import Gateway
 from sensor_gateway.settings import GatewaySettings
+from sensor_shared.adapters.api_keys import GOOD_SECONDS, KEPT_SECONDS, KeyCopies, KeyRecord
 from sensor_shared.adapters.latest import LatestReadings
 from sensor_shared.contracts.api_keys import ApiKey
 from sensor_shared.testing import rest
@@ -103,6 +105,48 @@ async def test_a_key_works_without_redis_and_with_redis_alone(
     headers = {"X-API-Key": await add_key(sql)}
     await lines.redis.cut()
     assert (await anonymous.get(DEVICES, headers=headers)).status_code == 200
+
+
+async def test_a_known_key_works_for_an_hour_without_clickhouse_unless_it_is_revoked(
+    narrow: Gateway, redis: Redis, sql: Any, lines: Lines
+) -> None:
+    await store_now(redis)
+    key = await add_key(sql)
+    id_ = key.split("_")[1]
+    copies = f"auth:apikey:{id_}", "auth:owner:machine"
+    async with rest.client(narrow) as http:
+        http.headers["X-API-Key"] = key
+        path = f"{DEVICES}/{DEVICE}/metrics"
+        assert (await http.get(path)).status_code == 200
+        for name in copies:
+            assert await redis.ttl(name) > KEPT_SECONDS - GOOD_SECONDS
+            await redis.expire(name, KEPT_SECONDS - 120)  # as after two minutes
+        await lines.clickhouse.cut()
+        assert (await http.get(path)).status_code == 200
+
+        record = json.loads(await redis.get(copies[0]))
+        await KeyCopies(redis).put(id_, KeyRecord(**{**record, "revoked": True}))
+        await redis.expire(copies[0], KEPT_SECONDS - 120)
+        answer = await http.get(path)
+        assert (answer.status_code, answer.json()["detail"]) == (
+            401,
+            "the API key has been revoked",
+        )
+
+
+async def test_what_clickhouse_says_replaces_a_copy_that_is_older_than_a_minute(
+    anonymous: httpx.AsyncClient, redis: Redis, sql: Any
+) -> None:
+    headers = {"X-API-Key": await add_key(sql)}
+    assert (await anonymous.get(DEVICES, headers=headers)).status_code == 200
+    await sql.command("ALTER TABLE users DELETE WHERE 1 SETTINGS mutations_sync = 1")
+    assert (await anonymous.get(DEVICES, headers=headers)).status_code == 200
+    await redis.expire("auth:owner:machine", KEPT_SECONDS - GOOD_SECONDS)
+    answer = await anonymous.get(DEVICES, headers=headers)
+    assert (answer.status_code, answer.json()["detail"]) == (
+        401,
+        "the API key's owner is disabled",
+    )
 
 
 async def test_a_key_of_an_unknown_owner_opens_nothing(
