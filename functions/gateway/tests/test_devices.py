@@ -196,6 +196,11 @@ async def test_with_clickhouse_away_the_list_in_memory_is_answered_and_says_its_
     assert (answer.status_code, answer.headers["x-data-source"]) == (200, "stale, redis")
     assert int(answer.headers["age"]) >= 600
     assert answer.json()["total"] == 25
+    # The roll is called anew, over the old list.
+    by_status = await http.get(DEVICES, params={"status": "silent"})
+    assert (by_status.status_code, by_status.headers["x-data-source"]) == (200, "stale, redis")
+    assert int(by_status.headers["age"]) >= 600
+    assert by_status.json()["total"] == 25
     one = await http.get(f"{DEVICES}/{IDS[3]}")
     assert (one.status_code, one.headers["x-data-source"]) == (200, "stale, redis")
     assert (await http.get(f"{DEVICES}/unknown")).status_code == 503

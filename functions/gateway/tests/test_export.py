@@ -230,6 +230,20 @@ async def test_one_user_has_so_many_exports_at_a_time_and_gets_them_back(
     await answered(served, {**DAY, "limit": 1})
 
 
+@pytest.mark.parametrize("section", [{"export_chunk_rows": 50_000, "export_chunk_seconds": 1}])
+async def test_who_hardly_reads_loses_the_slot(served: httpx.AsyncClient, sql: Any) -> None:
+    await fill(sql, devices=100, seconds=3_000)
+    async with (
+        served.stream("GET", EXPORT, params=DAY),
+        served.stream("GET", EXPORT, params=DAY) as second,
+    ):
+        assert (await served.get(EXPORT, params=DAY)).status_code == 429
+        await asyncio.sleep(3)
+        await answered(served, {**DAY, "limit": 1})
+        with pytest.raises(httpx.RemoteProtocolError):
+            await second.aread()
+
+
 @LARGER
 async def test_a_file_is_cut_when_clickhouse_stays_away(
     served: httpx.AsyncClient, sql: Any, lines: Lines

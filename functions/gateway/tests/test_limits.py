@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import json
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -13,6 +14,7 @@ from redis.asyncio import Redis
 
 from sensor_gateway.app import Gateway
 from sensor_gateway.settings import GatewaySettings
+from sensor_shared.adapters.api_keys import GOOD_SECONDS, KEPT_SECONDS, KeyCopies, KeyRecord
 from sensor_shared.adapters.latest import LatestReadings
 from sensor_shared.contracts.api_keys import ApiKey
 from sensor_shared.testing import rest
@@ -105,6 +107,48 @@ async def test_a_key_works_without_redis_and_with_redis_alone(
     headers = {"X-API-Key": await add_key(sql)}
     await lines.redis.cut()
     assert (await anonymous.get(DEVICES, headers=headers)).status_code == 200
+
+
+async def test_a_known_key_works_for_an_hour_without_clickhouse_unless_it_is_revoked(
+    narrow: Gateway, redis: Redis, sql: Any, lines: Lines
+) -> None:
+    await store_now(redis)
+    key = await add_key(sql)
+    id_ = key.split("_")[1]
+    copies = f"auth:apikey:{id_}", "auth:owner:machine"
+    async with rest.client(narrow) as http:
+        http.headers["X-API-Key"] = key
+        path = f"{DEVICES}/{DEVICE}/metrics"
+        assert (await http.get(path)).status_code == 200
+        for name in copies:
+            assert await redis.ttl(name) > KEPT_SECONDS - GOOD_SECONDS
+            await redis.expire(name, KEPT_SECONDS - 120)  # as after two minutes
+        await lines.clickhouse.cut()
+        assert (await http.get(path)).status_code == 200
+
+        record = json.loads(await redis.get(copies[0]))
+        await KeyCopies(redis).put(id_, KeyRecord(**{**record, "revoked": True}))
+        await redis.expire(copies[0], KEPT_SECONDS - 120)
+        answer = await http.get(path)
+        assert (answer.status_code, answer.json()["detail"]) == (
+            401,
+            "the API key has been revoked",
+        )
+
+
+async def test_what_clickhouse_says_replaces_a_copy_that_is_older_than_a_minute(
+    anonymous: httpx.AsyncClient, redis: Redis, sql: Any
+) -> None:
+    headers = {"X-API-Key": await add_key(sql)}
+    assert (await anonymous.get(DEVICES, headers=headers)).status_code == 200
+    await sql.command("ALTER TABLE users DELETE WHERE 1 SETTINGS mutations_sync = 1")
+    assert (await anonymous.get(DEVICES, headers=headers)).status_code == 200
+    await redis.expire("auth:owner:machine", KEPT_SECONDS - GOOD_SECONDS)
+    answer = await anonymous.get(DEVICES, headers=headers)
+    assert (answer.status_code, answer.json()["detail"]) == (
+        401,
+        "the API key's owner is disabled",
+    )
 
 
 async def test_a_key_of_an_unknown_owner_opens_nothing(
@@ -214,6 +258,41 @@ async def test_an_address_is_limited_whoever_comes_from_it_and_another_is_not(
         assert (await http.get(DEVICES, headers=headers)).status_code == 429
     async with rest.client(narrow, address="192.0.2.2") as http:
         assert (await http.get(DEVICES, headers=headers)).status_code == 200
+
+
+async def test_the_token_of_an_ended_session_takes_nothing_from_its_owner(
+    narrow: Gateway, caller: Caller, redis: Redis
+) -> None:
+    ended = bearer(await caller.token("user"))
+    await redis.flushdb()
+    async with rest.client(narrow) as http:
+        for _ in range(6):
+            assert (await http.get(DEVICES, headers=ended)).status_code == 401
+        good = await http.get(DEVICES, headers=bearer(await caller.token("user")))
+    assert good.status_code == 200
+    assert '"user";r=4' in good.headers["ratelimit"]
+
+
+async def test_an_address_pays_for_what_nobody_could_answer_too(
+    narrow: Gateway, caller: Caller, lines: Lines
+) -> None:
+    headers = bearer(await caller.token("user"))
+    await lines.redis.cut()
+    await lines.clickhouse.cut()
+    async with rest.client(narrow) as http:
+        statuses = [(await http.get(DEVICES, headers=headers)).status_code for _ in range(10)]
+    assert statuses == [503] * 8 + [429] * 2
+
+
+async def test_a_history_costs_as_much_as_an_aggregate(
+    narrow: Gateway, caller: Caller, sql: Any
+) -> None:
+    await add_devices(sql, DEVICE)
+    headers = bearer(await caller.token("user"))
+    async with rest.client(narrow) as http:
+        path = f"{DEVICES}/{DEVICE}/history"
+        answers = [await http.get(path, headers=headers) for _ in range(2)]
+    assert [one.status_code for one in answers] == [200, 429]
 
 
 async def test_the_addresses_of_one_ipv6_network_are_one(narrow: Gateway) -> None:

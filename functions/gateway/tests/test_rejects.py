@@ -60,6 +60,7 @@ async def test_rejects_come_newest_first_each_once_and_whole(
     await reject(sql, 1_000, "e2", 3, device_id="", reason="no_device_id")
     await reject(sql, 60_000, "e3", 0)  # after the span
     answer = await admin.get(REJECTS, params=SPAN)
+    assert answer.headers["x-data-source"] == "clickhouse"
     assert answer.json() == {
         "items": [
             {

@@ -30,6 +30,7 @@ def test_a_knative_service_asks_for_no_feature_that_is_off_by_default(overlay: R
     allowed = {
         *("containers", "volumes", "serviceAccountName", "automountServiceAccountToken"),
         *("enableServiceLinks", "containerConcurrency", "timeoutSeconds"),
+        "responseStartTimeoutSeconds",
     }
     for pod in overlay.functions:
         assert pod.spec.keys() <= allowed

@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from sensor_consumer.settings import ConsumerSettings
+from sensor_gateway.settings import GatewaySettings
 
 from . import contract
 from .environment import settings
@@ -16,6 +17,8 @@ from .rendered import ROOT, Manifest, Pod, Rendered, render
 
 IN_FLIGHT = 99
 """Events that one dispatching pod has under way at its peak."""
+USUAL_SECONDS, MOST_SECONDS = 300, 600
+"""That a request may last on Knative Serving as it comes: where nothing is said, and at most."""
 KEDA = "autoscaling.eventing.knative.dev/"
 SCALE = "autoscaling.knative.dev/"
 UNITS = {"m": Decimal("0.001"), "Mi": Decimal(2**20), "Gi": Decimal(2**30), "": Decimal(1)}
@@ -123,6 +126,22 @@ def test_a_request_may_last_longer_than_its_source_waits(overlay: Rendered) -> N
         waits = int(source["spec"]["delivery"]["timeout"].removeprefix("PT").removesuffix("S"))
         name = source["spec"]["sink"]["ref"]["name"]
         assert waits < overlay.pod(name).spec["timeoutSeconds"], name
+
+
+def test_exports_and_live_streams_end_before_knative_cuts_them(
+    overlay: Rendered, tmp_path: Path
+) -> None:
+    pod = overlay.pod("gateway")
+    given = settings(overlay, pod, tmp_path)
+    assert isinstance(given, GatewaySettings)
+    longest = max(given.gateway.export_seconds, given.live.max_seconds)
+    assert longest < pod.spec["timeoutSeconds"] <= MOST_SECONDS
+    assert 2 * given.gateway.query_seconds < pod.spec["responseStartTimeoutSeconds"] < longest
+    # func cannot say how long a request may last.
+    document = yaml.safe_load((ROOT / "functions/gateway/func.yaml").read_text(encoding="utf-8"))
+    values = {env.get("name"): env["value"] for env in document["run"]["envs"]}
+    for name in ("TWINUP_GATEWAY_EXPORT_SECONDS", "TWINUP_LIVE_MAX_SECONDS"):
+        assert int(values[name]) < USUAL_SECONDS
 
 
 def test_all_consumers_together_insert_as_seldom_as_a_clickhouse_cluster_wants(

@@ -223,7 +223,7 @@ class ApiKeys:
         try:
             await self._copies.put(key.id, key.record())
         except (RedisError, OSError) as error:
-            self._log.warning("key not copied; its old copy is gone in a minute", error=str(error))
+            self._log.warning("key not copied; its old copy is good for a minute", error=str(error))
 
     async def _last_used(self, keys: Sequence[StoredKey]) -> list[datetime | None]:
         pipeline = self._redis.pipeline(transaction=False)

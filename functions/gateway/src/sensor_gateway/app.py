@@ -138,15 +138,14 @@ class Gateway:
                 fleet_routes(guard, self._devices, latest),
                 latest_routes(dear, self._devices, latest),
                 insight_routes(guard, self._devices, analytics, stats),
-                history_routes(
-                    guard, Histories(self._database, coverage), max_days=limits.max_days
-                ),
+                history_routes(dear, Histories(self._database, coverage), max_days=limits.max_days),
                 export_routes(
                     long,
                     Chunks(self._database),
                     Slots(limits.exports, limits.exports_per_user),
                     chunk_rows=limits.export_chunk_rows,
                     seconds=limits.export_seconds,
+                    chunk_seconds=limits.export_chunk_seconds,
                 ),
                 aggregate_routes(
                     dear, Aggregates(self._database, coverage), max_days=limits.max_days

@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from sensor_gateway import cursors
 from sensor_gateway.fleet import Facts, Filters, Fleet, Positions
-from sensor_gateway.snapshot import Snapshot
+from sensor_gateway.snapshot import Snapshot, Taken
 from sensor_gateway.standings import Roll, Standing, Standings, Status
 from sensor_shared.adapters.database import Database
 from sensor_shared.contracts.events import rfc3339_ms
@@ -178,18 +178,21 @@ class Devices:
             found = taken.value.select(filters)
             return taken.value, found, None, taken.age_seconds, taken.stale
         rolled = await self.roll.get()
-        fleet = rolled.value.fleet
-        found = fleet.select(filters)
-        found = found[rolled.value.among(filters.statuses)[found]]
-        return fleet, found, rolled.value, rolled.age_seconds, rolled.stale
+        listed, roll = rolled.value
+        found = listed.value.select(filters)
+        found = found[roll.among(filters.statuses)[found]]
+        # The list had an age already when the roll was called over it.
+        age = listed.age_seconds + rolled.age_seconds
+        return listed.value, found, roll, age, listed.stale or rolled.stale
 
     async def _load(self) -> Fleet:
         stream = await self._database.text(_LOAD)
         # A large fleet takes tens of milliseconds, for which others need not wait.
         return await asyncio.to_thread(_fleet, stream)
 
-    async def _load_roll(self) -> Roll:
-        return await self._standings.roll((await self.fleet.get()).value)
+    async def _load_roll(self) -> tuple[Taken[Fleet], Roll]:
+        listed = await self.fleet.get()
+        return listed, await self._standings.roll(listed.value)
 
 
 def _fleet(stream: bytes) -> Fleet:

@@ -57,6 +57,8 @@ class ReadSettings(Section):
     """After that an export is cut; what came is good, and another goes on from there."""
     export_chunk_rows: Annotated[int, Field(ge=1, le=1_000_000)] = 50_000
     """Readings of an export that are in memory at once."""
+    export_chunk_seconds: Positive = 120
+    """For a client to take a chunk, some 4 MB of CSV; then the export is cut, and its slot free."""
     fleet_seconds: Annotated[float, Field(gt=0)] = 5.0
     """Age at which the list of devices in memory is loaded anew by the next who asks for it."""
     analytics_seconds: Annotated[float, Field(gt=0)] = 5.0

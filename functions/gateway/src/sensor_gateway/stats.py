@@ -92,11 +92,12 @@ class Stats:
             self._rows(_REJECTS, start=now_ms // 1000 - _HOUR),
             self._rows(_DISK),
         )
+        _, roll = rolled.value
         on_disk = {table: (rows, size) for table, rows, size in disk or []}
         return msgspec.json.encode(
             {
                 "at": rfc3339_ms(now_ms),
-                "devices": _devices(rolled.value, now_ms),
+                "devices": _devices(roll, now_ms),
                 "readings": {
                     **readings,
                     "rows": on_disk.get("readings", (0, 0))[0],

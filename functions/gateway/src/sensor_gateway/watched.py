@@ -7,6 +7,7 @@ from typing import Any
 
 from fastapi import Request, Response
 from fastapi.routing import APIRoute
+from starlette.exceptions import HTTPException
 
 CLIENT_GONE = 499
 """What the metrics count; the client does not see it any more."""
@@ -41,5 +42,13 @@ class WatchedRoute(APIRoute):
 
 
 async def _disconnected(request: Request) -> None:
-    while (await request.receive())["type"] != "http.disconnect":
-        pass
+    """Returns when the client has gone.
+
+    A body that is too large or too slow is no matter of a route that reads none: the answer comes
+    as it would without that body, and only then the client's going is not seen.
+    """
+    try:
+        while (await request.receive())["type"] != "http.disconnect":
+            pass
+    except HTTPException:
+        await asyncio.get_running_loop().create_future()

@@ -1,15 +1,17 @@
 """Whether an API key opens anything, as auth writes it and whoever takes a key asks.
 
 ClickHouse has the facts: the table `api_keys`, and the owner's role and state in `users`. Redis has
-copies of both, for a minute. What is changed is written to ClickHouse first and over its copy in
-Redis then, and a copy made from ClickHouse never replaces one that is there; so nobody who read the
-old fact can put it back.
+copies of both. A copy is good for a minute; then ClickHouse is asked again, and only where that is
+away is a copy good for an hour. What is changed is written to ClickHouse first and over its copy in
+Redis then, and a copy made from ClickHouse replaces only the one that was there before ClickHouse
+was asked; so nobody who read the old fact can put it back.
 
 A revoked key, and every key of a user who was disabled or lost a role, is refused
 
 - from the next request on, at every replica, while Redis is there;
 - within 10 seconds when Redis is away: so long does a process keep what ClickHouse said;
-- within a minute when only the one who changes it could not reach Redis.
+- within a minute when only the one who changes it could not reach Redis; if ClickHouse leaves in
+  that minute, within an hour.
 """
 
 import asyncio
@@ -25,22 +27,32 @@ from typing import Any, Final
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from sensor_shared.adapters.database import Database, utc
+from sensor_shared.adapters.database import Database, DatabaseAwayError, utc
 from sensor_shared.adapters.tokens import InvalidTokenError
 from sensor_shared.contracts.access import Action, Claims, Role
 from sensor_shared.contracts.api_keys import ApiKey
 from sensor_shared.telemetry import metrics
 
-KEPT_SECONDS: Final = 60
+GOOD_SECONDS: Final = 60
+KEPT_SECONDS: Final = 3_600
 _UNKNOWN_KEPT_SECONDS: Final = 10
 _HERE_SECONDS: Final = 10.0
 _REMEMBERED: Final = 10_000
 _USED_EVERY_SECONDS: Final = 60.0
+_UNKNOWN: Final = "null"
 USED_KEPT_SECONDS: Final = 400 * 86_400
 _KEY: Final = (
     "SELECT digest, owner, scopes, created_at, expires_at, revoked_at IS NOT NULL"
     " FROM api_keys FINAL WHERE id = {id:String}"
 )
+# KEYS: a copy. ARGV: what was there when ClickHouse was asked, what ClickHouse said, for how many
+# seconds. Returns what is there now.
+_REPLACE: Final = """
+if (redis.call('GET', KEYS[1]) or 'nothing') == ARGV[1] then
+  redis.call('SET', KEYS[1], ARGV[2], 'EX', ARGV[3])
+end
+return redis.call('GET', KEYS[1])
+"""
 _OWNER: Final = "SELECT role, disabled FROM users FINAL WHERE username = {username:String}"
 
 
@@ -136,28 +148,39 @@ class KeyCheck:
         owner = self._owners.get(id_, "")
         # Two keys of a Redis cluster may be at two servers, so this is no MGET.
         pipeline = self._redis.pipeline(transaction=False)
-        pipeline.get(_key(id_))
-        pipeline.get(_owner(owner))
-        stored, role = await pipeline.execute()
-        if stored is None:
-            record = await self._once(f"key {id_}", lambda: self._stored_key(id_))
-            kept = KEPT_SECONDS if record else _UNKNOWN_KEPT_SECONDS
-            await self._redis.set(_key(id_), _to_json(record), ex=kept, nx=True)
-            # Somebody may have revoked it meanwhile: what is in Redis is newer, or the same.
-            stored = await self._redis.get(_key(id_))
+        for name in (_key(id_), _owner(owner)):
+            pipeline.get(name).pttl(name)
+        stored, stored_ms, role, role_ms = await pipeline.execute()
+        if not _good(stored, stored_ms):
+            stored = await self._renewed(_key(id_), stored, lambda: self._key_text(id_))
         record = _from_json(stored) if stored is not None else None
         if record is None:
             return None, ""
         if record.owner != owner:
-            _remember(self._owners, id_, record.owner)
-            role = await self._redis.get(_owner(record.owner))
-        if role is None:
-            found = await self._once(
-                f"owner {record.owner}", lambda: self._stored_role(record.owner)
-            )
-            await self._redis.set(_owner(record.owner), found, ex=KEPT_SECONDS, nx=True)
-            role = await self._redis.get(_owner(record.owner))
+            owner = record.owner
+            _remember(self._owners, id_, owner)
+            pipeline = self._redis.pipeline(transaction=False)
+            role, role_ms = await pipeline.get(_owner(owner)).pttl(_owner(owner)).execute()
+        if not _good(role, role_ms):
+            role = await self._renewed(_owner(owner), role, lambda: self._stored_role(owner))
         return record, (role or b"").decode()
+
+    async def _renewed(
+        self, name: str, before: bytes | None, ask: Callable[[], Any]
+    ) -> bytes | None:
+        """Returns what is in Redis after ClickHouse was asked; without it the copy of before."""
+        try:
+            text = await self._once(name, ask)
+        except DatabaseAwayError:
+            if before is None:
+                raise
+            return before
+        seconds = _UNKNOWN_KEPT_SECONDS if text == _UNKNOWN else KEPT_SECONDS
+        # Somebody may have revoked it meanwhile: what is in Redis then is newer.
+        found: bytes | None = await self._redis.eval(
+            _REPLACE, 1, name, b"nothing" if before is None else before, text, seconds
+        )
+        return found
 
     async def _without_redis(self, id_: str) -> tuple[KeyRecord | None, str]:
         until, record, role = self._here.get(id_, (float("-inf"), None, ""))
@@ -177,6 +200,9 @@ class KeyCheck:
             task = self._asking[what] = asyncio.create_task(ask(), name=what)
             task.add_done_callback(lambda _: self._asking.pop(what, None))
         return await asyncio.shield(task)
+
+    async def _key_text(self, id_: str) -> str:
+        return _to_json(await self._stored_key(id_))
 
     async def _stored_key(self, id_: str) -> KeyRecord | None:
         rows = await self._database.rows(_KEY, id=id_)
@@ -206,6 +232,13 @@ class KeyCheck:
 def used_key(id_: str) -> str:
     """Returns the key in Redis that holds when an API key was last used, to a minute or so."""
     return f"auth:apikey:used:{id_}"
+
+
+def _good(copy: bytes | None, left_ms: int) -> bool:
+    """Tells whether a copy can be used without ClickHouse, by how long Redis still keeps it."""
+    if copy == _UNKNOWN.encode():
+        return True
+    return copy is not None and left_ms > (KEPT_SECONDS - GOOD_SECONDS) * 1000
 
 
 def _key(id_: str) -> str:

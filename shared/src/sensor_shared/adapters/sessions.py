@@ -6,8 +6,9 @@ What is kept, and why a revoked token can never become valid again:
   is forbidden: losing it, all or in part, ends sessions and costs a new login, no more.
 - ClickHouse's table `revocations` holds each revocation as a fact. It answers when Redis
   cannot be reached, so that reads go on without Redis and an ended session stays ended.
-- A logout has succeeded only when both have it; until then it answers 503, and whichever of
-  the two can be reached keeps the session out.
+- A logout has succeeded only when both have it. One that answers 503 may have ended the
+  session in neither, or in one of the two, which keeps it out while it is the one asked:
+  until the logout is repeated and succeeds, a token may open something.
 - When neither answers, nobody is let in.
 
 A session that was opened while Redis was away is not in it, and ends when Redis is back.

@@ -52,7 +52,13 @@ _FILE: Final = {
 
 
 def export_routes(
-    guard: Guard, chunks: Chunks, slots: Slots, *, chunk_rows: int, seconds: float
+    guard: Guard,
+    chunks: Chunks,
+    slots: Slots,
+    *,
+    chunk_rows: int,
+    seconds: float,
+    chunk_seconds: float,
 ) -> APIRouter:
     """Returns the export.
 
@@ -62,6 +68,7 @@ def export_routes(
         slots: how many run at the same time.
         chunk_rows: readings that one export holds in memory.
         seconds: that one export may take.
+        chunk_seconds: that a client may take for one chunk.
     """
     router = APIRouter(tags=["readings"], route_class=WatchedRoute)
 
@@ -132,6 +139,7 @@ def export_routes(
                 "X-Data-Source": "clickhouse",
             },
             seconds=seconds,
+            part_seconds=chunk_seconds,
             ended=lambda: slots.give_back(claims.subject),
         )
 

@@ -15,7 +15,7 @@ from sensor_gateway.export.chunks import Chunks, Selection
 from sensor_gateway.export.forms import Form
 from sensor_gateway.export.position import Position
 from sensor_shared.adapters.database import DatabaseAwayError
-from sensor_shared.runtime.function import Receive, Scope, Send
+from sensor_shared.runtime.function import Message, Receive, Scope, Send
 from sensor_shared.telemetry import metrics
 from sensor_shared.telemetry.logs import logger
 
@@ -95,6 +95,8 @@ class ExportResponse(StreamingResponse):
     Args:
         parts: of the file.
         seconds: after which it is cut.
+        part_seconds: after which it is cut when the client has not taken a part: who hardly reads
+            would keep others from exporting.
         ended: called once.
     """
 
@@ -105,17 +107,24 @@ class ExportResponse(StreamingResponse):
         media_type: str,
         headers: dict[str, str],
         seconds: float,
+        part_seconds: float,
         ended: Callable[[], None],
     ):
         super().__init__(parts, media_type=media_type, headers=headers)
         self._seconds = seconds
+        self._part_seconds = part_seconds
         self._ended = ended
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Sends it, or as much of it as there is time and ClickHouse for."""
+
+        async def sending(message: Message) -> None:
+            async with asyncio.timeout(self._part_seconds):
+                await send(message)
+
         try:
             async with asyncio.timeout(self._seconds):
-                await super().__call__(scope, receive, send)
+                await super().__call__(scope, receive, sending)
         except (DatabaseAwayError, ClickHouseError, TimeoutError) as error:
             # Nothing is sent any more, not even the end: the server cuts the connection.
             logger().warning("export cut", error=str(error)[:300] or "it took too long")

@@ -3,12 +3,13 @@
 import time
 from typing import Annotated, Final
 
-from fastapi import APIRouter, Query, Security
+from fastapi import APIRouter, Query, Response, Security
 from pydantic import Field
 from starlette.exceptions import HTTPException
 
 from sensor_gateway.domain import LAST_MS, SpanError, span
 from sensor_gateway.filters import Devices
+from sensor_gateway.fleet_parameters import SOURCE_HEADER
 from sensor_gateway.parameters import End, Start
 from sensor_gateway.rejects.cursor import RejectCursor, RejectCursorError
 from sensor_gateway.rejects.models import RejectPage
@@ -29,9 +30,11 @@ def reject_routes(guard: Guard, rejects: Rejects) -> APIRouter:
         "/rejects",
         summary="Rejects",
         dependencies=[Security(guard, scopes=[Action.REJECTS_READ])],
+        responses={200: {"headers": SOURCE_HEADER}},
     )
     async def list_rejects(
         *,
+        response: Response,
         start: Start = None,
         end: End = None,
         reason: Annotated[list[_Text], Query(default_factory=list, max_length=20)],
@@ -52,6 +55,7 @@ def reject_routes(guard: Guard, rejects: Rejects) -> APIRouter:
         except (SpanError, RejectCursorError) as error:
             raise HTTPException(422, str(error)) from error
         items, following = await rejects.page(Wanted(asked, reason, source, device, limit, after))
+        response.headers["X-Data-Source"] = "clickhouse"
         return RejectPage(items=items, next=None if following is None else following.write())
 
     return router

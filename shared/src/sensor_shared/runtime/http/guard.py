@@ -106,17 +106,16 @@ class Guard:
         """
         address = self._limits.of_address(scope)
         self._limits.refuse(scope, address)
+        # The address pays in the same moment, and however this ends.
+        begun = self._limits.begin([address])
         try:
             claims = await self._claims(scope)
-        except HTTPException:
-            await self._limits.settle(scope, self._limits.begin([address]))
+        except Exception:
+            await self._limits.settle(scope, begun)
             raise
+        # Not before: a token of an ended session takes nothing from its owner.
         caller = self._limits.of_caller(claims, cost=self._cost, policy=self._policy)
-        # The buckets and the session are looked at in the same moment.
-        begun = self._limits.begin([address, caller])
-        if not claims.by_key and not await self._sessions.stands(claims.session):
-            raise _refused("the session has ended")
-        await self._limits.settle(scope, begun)
+        await self._limits.settle(scope, [*begun, *self._limits.begin([caller])])
         if not actions or not all(claims.may(action) for action in actions):
             raise _forbidden(claims, actions)
         return claims
@@ -133,9 +132,12 @@ class Guard:
             )
         [(is_key, text)] = credentials
         try:
-            return await (self._keys.verify(text) if is_key else self._verifier.verify(text))
+            claims = await (self._keys.verify(text) if is_key else self._verifier.verify(text))
         except InvalidTokenError as error:
             raise _refused(str(error)) from error
+        if not claims.by_key and not await self._sessions.stands(claims.session):
+            raise _refused("the session has ended")
+        return claims
 
 
 def _credentials(scope: Scope) -> list[tuple[bool, str]]:
