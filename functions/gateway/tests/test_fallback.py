@@ -1,12 +1,15 @@
 """What ClickHouse is asked while Redis is away, on the real parts."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from typing import Any
 
+import httpx
 import pytest
 from redis.asyncio import Redis
+from redis.exceptions import RedisError
 
 from sensor_gateway.readings import Readings
 from sensor_shared.adapters import redis as redis_adapter
@@ -83,3 +86,39 @@ async def test_when_neither_can_tell_all_who_ask_are_told_so(
         *(sessions.stands("one") for _ in range(10)), return_exceptions=True
     )
     assert {type(one) for one in outcomes} == {DatabaseAwayError}
+
+
+async def test_a_redis_that_hangs_costs_one_timeout_and_then_a_second_of_nobody(
+    lines: Lines,
+) -> None:
+    settings = RedisSettings.model_validate({**lines.sections["redis"], "timeout": 0.3})
+    async with redis_adapter.connect(settings, wait=0.3, pause=1.0) as client:
+        await client.set("k", "v")
+        lines.redis.stall()
+        began = time.monotonic()
+        for _ in range(5):
+            with pytest.raises(RedisError):
+                await client.get("k")
+        pipe = client.pipeline(transaction=False)
+        pipe.get("k")
+        with pytest.raises(RedisError):
+            await pipe.execute()
+        assert time.monotonic() - began < 0.6
+        await lines.redis.mend()
+        await asyncio.sleep(1.0)
+        assert await client.get("k") == b"v"
+
+
+async def test_a_gateway_whose_redis_hangs_answers_from_clickhouse_after_one_timeout(
+    http: httpx.AsyncClient, lines: Lines, sql: Any
+) -> None:
+    await add_devices(sql, DEVICE)
+    await add_reading(sql, 0)
+    assert (await http.get("/api/v1/stats")).status_code == 200
+    lines.redis.stall()
+    async with asyncio.timeout(2.0):
+        latest = await http.get(f"/api/v1/devices/{DEVICE}/metrics")
+        stats = await http.get("/api/v1/stats")
+    assert (latest.status_code, latest.headers["x-data-source"]) == (200, "clickhouse")
+    assert stats.status_code == 200
+    await lines.redis.mend()

@@ -59,7 +59,7 @@ class Auth:
         self.server: ServerSettings = settings.server
         self.logger = settings.logger
         # More requests at a time than connections is not Redis away: they wait for one.
-        self._redis = redis.connect(settings.redis, wait=settings.redis.timeout)
+        self._redis = redis.connect(settings.redis, wait=settings.redis.timeout, pause=1.0)
         self._database = Database(settings.clickhouse, max_execution_time=_QUERY_SECONDS)
         self._passwords = Passwords(settings.passwords)
         self._security = SecurityLog(self._database)

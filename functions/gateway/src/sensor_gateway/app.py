@@ -74,7 +74,7 @@ class Gateway:
         self.server: ServerSettings = settings.server
         self.logger = settings.logger
         # More requests at a time than connections is not Redis away: they wait for one.
-        self._redis = redis.connect(settings.redis, wait=settings.redis.timeout)
+        self._redis = redis.connect(settings.redis, wait=settings.redis.timeout, pause=1.0)
         self._database = Database(
             # ClickHouse cancels a query before; one that answers nothing at all is away.
             settings.clickhouse.model_copy(

@@ -1,7 +1,8 @@
 """Redis: settings and connection. What it holds can be rebuilt, so calls are kept short."""
 
+import time
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any
 
 import hiredis
 from pydantic import Field, SecretStr
@@ -9,6 +10,8 @@ from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.connection import Connection, SSLConnection
 from redis.asyncio.retry import Retry
 from redis.backoff import ExponentialBackoff
+from redis.exceptions import ConnectionError as RedisAwayError
+from redis.exceptions import TimeoutError as RedisTimeoutError
 from redis.typing import EncodableT
 
 from sensor_shared.runtime.settings import Section
@@ -52,21 +55,62 @@ class _PackedInC:
         return [b"*%d%s%s" % (int(start[1:]) + last.count, end, others), last.arguments]
 
 
-class _Connection(_PackedInC, Connection):
+class _Breaker:
+    """After a timeout nobody waits for the next one: for a while all commands fail at once."""
+
+    def __init__(self, seconds: float):
+        self._seconds = seconds
+        self._until = float("-inf")
+
+    def open(self) -> None:
+        self._until = time.monotonic() + self._seconds
+
+    def check(self) -> None:
+        if time.monotonic() < self._until:
+            raise RedisAwayError("Redis did not answer just now")
+
+
+class _Breaking:
+    """Tells the breaker of timeouts, and heeds it before a command is tried again."""
+
+    def __init__(self, *, breaker: _Breaker, **arguments: Any):
+        super().__init__(**arguments)
+        self._breaker = breaker
+
+    async def connect_check_health(self, *args: Any, **options: Any) -> None:
+        self._breaker.check()
+        await super().connect_check_health(*args, **options)  # type: ignore[misc]
+
+    async def disconnect(self, *args: Any, **options: Any) -> None:
+        if isinstance(options.get("error"), RedisTimeoutError):
+            self._breaker.open()
+        await super().disconnect(*args, **options)  # type: ignore[misc]
+
+
+class _Connection(_PackedInC, _Breaking, Connection):
     pass
 
 
-class _SecureConnection(_PackedInC, SSLConnection):
+class _SecureConnection(_PackedInC, _Breaking, SSLConnection):
     pass
 
 
-def connect(settings: RedisSettings, *, wait: float | None = None) -> Redis:
+class _Pool(BlockingConnectionPool):
+    """Heeds the breaker before a connection is taken."""
+
+    async def get_connection(self, *args: Any, **options: Any) -> Any:
+        self.connection_kwargs["breaker"].check()
+        return await super().get_connection(*args, **options)  # type: ignore[no-untyped-call]
+
+
+def connect(settings: RedisSettings, *, wait: float | None = None, pause: float = 0.0) -> Redis:
     """Returns a client; it connects with its first command, and again after a failure.
 
     Args:
         settings: where and as whom.
         wait: seconds that a command waits for one of the connections (100) when all are in use;
             None: it fails at once.
+        pause: seconds for which, after one took longer than it may, all commands fail at once.
     """
     password = settings.password.get_secret_value() if settings.password else None
     redis = Redis(
@@ -81,11 +125,12 @@ def connect(settings: RedisSettings, *, wait: float | None = None) -> Redis:
         retry=Retry(ExponentialBackoff(cap=0.1, base=0.01), retries=1),
     )
     pool = redis.connection_pool
+    pool.connection_kwargs["breaker"] = _Breaker(pause)
     pool.connection_class = _SecureConnection if settings.secure else _Connection
     if wait is None:
         return redis
     return Redis.from_pool(
-        BlockingConnectionPool(
+        _Pool(
             max_connections=pool.max_connections,
             timeout=wait,
             connection_class=pool.connection_class,
