@@ -99,8 +99,10 @@ async def test_a_redis_that_hangs_costs_one_timeout_and_then_a_second_of_nobody(
         for _ in range(5):
             with pytest.raises(RedisError):
                 await client.get("k")
+        pipe = client.pipeline(transaction=False)
+        pipe.get("k")
         with pytest.raises(RedisError):
-            await client.pipeline(transaction=False).get("k").execute()
+            await pipe.execute()
         assert time.monotonic() - began < 0.6
         await lines.redis.mend()
         await asyncio.sleep(1.0)
