@@ -126,7 +126,7 @@ async def test_a_known_key_works_for_an_hour_without_clickhouse_unless_it_is_rev
         await lines.clickhouse.cut()
         assert (await http.get(path)).status_code == 200
 
-        record = json.loads(await redis.get(copies[0]))
+        record = json.loads(await redis.get(copies[0]) or "")
         await KeyCopies(redis).put(id_, KeyRecord(**{**record, "revoked": True}))
         await redis.expire(copies[0], KEPT_SECONDS - 120)
         answer = await http.get(path)

@@ -149,7 +149,8 @@ class KeyCheck:
         # Two keys of a Redis cluster may be at two servers, so this is no MGET.
         pipeline = self._redis.pipeline(transaction=False)
         for name in (_key(id_), _owner(owner)):
-            pipeline.get(name).pttl(name)
+            pipeline.get(name)
+            pipeline.pttl(name)
         stored, stored_ms, role, role_ms = await pipeline.execute()
         if not _good(stored, stored_ms):
             stored = await self._renewed(_key(id_), stored, lambda: self._key_text(id_))
@@ -160,7 +161,9 @@ class KeyCheck:
             owner = record.owner
             _remember(self._owners, id_, owner)
             pipeline = self._redis.pipeline(transaction=False)
-            role, role_ms = await pipeline.get(_owner(owner)).pttl(_owner(owner)).execute()
+            pipeline.get(_owner(owner))
+            pipeline.pttl(_owner(owner))
+            role, role_ms = await pipeline.execute()
         if not _good(role, role_ms):
             role = await self._renewed(_owner(owner), role, lambda: self._stored_role(owner))
         return record, (role or b"").decode()
