@@ -104,7 +104,12 @@ def _parser() -> argparse.ArgumentParser:
         default=ServerSettings.model_fields["stop_timeout"].default,
         help="seconds that running queries may still take at the end",
     )
-    parser.add_argument("--max-memory", type=int, help="bytes that queries may take together")
+    parser.add_argument(
+        "--max-memory",
+        type=int,
+        default=os.environ.get("TWINUP_ENGINE_MAX_MEMORY"),
+        help="bytes that queries may take together (TWINUP_ENGINE_MAX_MEMORY)",
+    )
     parser.add_argument(
         "--log-level", choices=["debug", "info", "warning", "error"], default="info"
     )
