@@ -1,4 +1,7 @@
-"""One system for all tests that only look at it."""
+"""One system for all tests of a module that only look at it.
+
+It keeps the machine busy, so it must not go on beside the tests of others.
+"""
 
 from collections.abc import Iterator
 
@@ -7,7 +10,7 @@ import pytest
 from .system_under_test import System
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
     started = System.in_folder(tmp_path_factory.mktemp("system") / "run", System.DEVICES)
     up = started.command("up")

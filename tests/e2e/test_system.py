@@ -26,7 +26,7 @@ FACTS = (
 )
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def token(system: System) -> str:
     answer = httpx.post(
         f"{system.endpoints['auth']}/auth/login",

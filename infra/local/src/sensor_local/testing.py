@@ -17,7 +17,7 @@ import os
 import shutil
 import tempfile
 import uuid
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,6 +25,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
+import structlog
 
 _FOLDER = pytest.StashKey[Path]()
 _FOLDER_INPUT = "sensor_local_folder"
@@ -144,6 +145,14 @@ def _start(config: pytest.Config, part: str) -> Mapping[str, Any]:
 def _address(endpoint: str) -> tuple[str, int]:
     parts = urlsplit(endpoint if "//" in endpoint else f"//{endpoint}")
     return parts.hostname or "", parts.port or 0
+
+
+@pytest.fixture(autouse=True)
+def log_settings() -> Iterator[None]:
+    """What a test, or a function that it starts, does to the logs' settings ends with the test."""
+    before = structlog.get_config()
+    yield
+    structlog.configure(**before)
 
 
 @pytest.fixture(scope="session")
