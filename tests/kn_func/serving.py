@@ -19,7 +19,7 @@ from .building import ROOT, Built
 
 READY_SECONDS = 40
 # What servers say for themselves, and what differs from one answer to the next.
-_OWN = {"date", "server", "connection", "x-request-id", "content-length"}
+_OWN = {"date", "server", "connection", "x-request-id", "content-length", "ratelimit"}
 
 
 def free_port() -> int:
