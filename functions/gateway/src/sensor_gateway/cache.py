@@ -10,7 +10,6 @@ import uuid
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from functools import partial
 from typing import Annotated, Final, Literal, cast
 
 from pydantic import Field
@@ -18,6 +17,7 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from sensor_shared.adapters.database import DatabaseAwayError
+from sensor_shared.adapters.single_flight import SingleFlight
 from sensor_shared.runtime.settings import Section
 from sensor_shared.telemetry import metrics
 
@@ -94,7 +94,7 @@ class Cache:
         self._settings = settings
         self._now_ms = now_ms
         self._unlock = redis.register_script(_UNLOCK)
-        self._flights: dict[str, asyncio.Task[Answer]] = {}
+        self._asking: SingleFlight[Answer] = SingleFlight()
         self._held: OrderedDict[str, _Entry] = OrderedDict()
         self._held_bytes = 0
 
@@ -119,22 +119,13 @@ class Cache:
             return self._answer(held, ttl_seconds)
         longest = self._settings.stale_seconds
         stale = longest if stale_seconds is None else min(stale_seconds, longest)
-        flight = self._flights.get(key)
-        if flight is None:
-            flight = asyncio.create_task(self._fetch(key, fill, ttl_seconds, stale), name="cache")
-            self._flights[key] = flight
-            flight.add_done_callback(partial(self._landed, key))
+        flight = self._asking.flight(key, lambda: self._fetch(key, fill, ttl_seconds, stale))
         await asyncio.wait([flight], timeout=_PATIENCE_SECONDS)
         held = self._held.get(key)
         if not flight.done() and held is not None and self._age_ms(held) <= stale * 1000:
             return self._old(key, held, ttl_seconds)
         # One of the waiters may leave; the others still want the answer.
         return await asyncio.shield(flight)
-
-    def _landed(self, key: str, flight: asyncio.Task[Answer]) -> None:
-        del self._flights[key]
-        if not flight.cancelled():
-            flight.exception()  # nobody may be left to take it
 
     async def _fetch(self, key: str, fill: Fill, ttl: float, stale: float) -> Answer:
         known = await self._known(key, ttl)

@@ -14,7 +14,6 @@ A revoked key, and every key of a user who was disabled or lost a role, is refus
   that minute, within an hour.
 """
 
-import asyncio
 import hmac
 import json
 import time
@@ -28,6 +27,7 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from sensor_shared.adapters.database import Database, DatabaseAwayError, utc
+from sensor_shared.adapters.single_flight import SingleFlight
 from sensor_shared.adapters.tokens import InvalidTokenError
 from sensor_shared.contracts.access import Action, Claims, Role
 from sensor_shared.contracts.api_keys import ApiKey
@@ -108,7 +108,7 @@ class KeyCheck:
         self._owners: OrderedDict[str, str] = OrderedDict()
         self._here: OrderedDict[str, tuple[float, KeyRecord | None, str]] = OrderedDict()
         self._used: OrderedDict[str, float] = OrderedDict()
-        self._asking: dict[str, asyncio.Task[Any]] = {}
+        self._asking: SingleFlight[Any] = SingleFlight()
 
     async def verify(self, text: str) -> Claims:
         """Returns whose key it is and what it may do.
@@ -173,7 +173,7 @@ class KeyCheck:
     ) -> bytes | None:
         """Returns what is in Redis after ClickHouse was asked; without it the copy of before."""
         try:
-            text = await self._once(name, ask)
+            text = await self._asking.ask(name, ask)
         except DatabaseAwayError:
             if before is None:
                 raise
@@ -189,20 +189,12 @@ class KeyCheck:
         until, record, role = self._here.get(id_, (float("-inf"), None, ""))
         if self._clock() < until:
             return record, role
-        record = await self._once(f"key {id_}", lambda: self._stored_key(id_))
+        record = await self._asking.ask(f"key {id_}", lambda: self._stored_key(id_))
         if record is not None:
             owner = record.owner
-            role = await self._once(f"owner {owner}", lambda: self._stored_role(owner))
+            role = await self._asking.ask(f"owner {owner}", lambda: self._stored_role(owner))
         _remember(self._here, id_, (self._clock() + _HERE_SECONDS, record, role))
         return record, role
-
-    async def _once(self, what: str, ask: Callable[[], Any]) -> Any:
-        """Asks ClickHouse once for all who want the same at the same time."""
-        task = self._asking.get(what)
-        if task is None:
-            task = self._asking[what] = asyncio.create_task(ask(), name=what)
-            task.add_done_callback(lambda _: self._asking.pop(what, None))
-        return await asyncio.shield(task)
 
     async def _key_text(self, id_: str) -> str:
         return _to_json(await self._stored_key(id_))

@@ -21,12 +21,18 @@ class SingleFlight(Generic[T]):
             what: names the question.
             question: is asked when nobody asks it just now.
         """
+        # One of the waiters may leave; the others still want the answer.
+        return await asyncio.shield(self.flight(what, question))
+
+    def flight(
+        self, what: str, question: Callable[[], Coroutine[Any, Any, T]]
+    ) -> "asyncio.Task[T]":
+        """Returns the asking itself, as of `ask`: to be waited for, not to be cancelled."""
         flight = self._flights.get(what)
         if flight is None:
             flight = self._flights[what] = asyncio.create_task(question(), name="single flight")
             flight.add_done_callback(partial(self._landed, what))
-        # One of the waiters may leave; the others still want the answer.
-        return await asyncio.shield(flight)
+        return flight
 
     def _landed(self, what: str, flight: asyncio.Task[T]) -> None:
         del self._flights[what]
