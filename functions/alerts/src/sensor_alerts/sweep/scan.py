@@ -7,8 +7,8 @@ from sensor_alerts.intake import Intake
 from sensor_alerts.sweep.fleet import Fleet
 from sensor_alerts.sweep.readings import Found, StoredReadings
 from sensor_shared.contracts.alert_changes import AlertSnapshot
-from sensor_shared.contracts.readings import device_type
-from sensor_shared.contracts.rules import UNITS, AlertRule, Rules, alert_id
+from sensor_shared.contracts.readings import UNITS, device_type
+from sensor_shared.contracts.rules import AlertRule, Rules, alert_id
 
 
 class Scan:

@@ -9,7 +9,8 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from sensor_shared.contracts.rules.kinds import UNITS, AlertType, Metric, Severity
+from sensor_shared.contracts.readings import UNITS
+from sensor_shared.contracts.rules.kinds import AlertType, Metric, Severity
 from sensor_shared.contracts.rules.rule import AlertRule
 
 Applies = Callable[[AlertRule, str, str | None], bool]

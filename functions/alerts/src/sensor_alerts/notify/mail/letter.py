@@ -22,7 +22,7 @@ from jinja2 import (
 
 from sensor_alerts.domain.notification import News, Notification, rank
 from sensor_shared.contracts.events import rfc3339
-from sensor_shared.contracts.rules import UNITS
+from sensor_shared.contracts.readings import UNITS
 
 MAX_ROWS: Final = 200
 """Of a digest."""
@@ -150,5 +150,4 @@ def _words(name: str) -> str:
 def _quantity(value: float | None, metric: str) -> str:
     if value is None:
         return "-"
-    unit = {str(name): unit for name, unit in UNITS.items()}.get(metric, "")
-    return f"{value:g} {unit}".rstrip()
+    return f"{value:g} {UNITS.get(metric, '')}".rstrip()
