@@ -1,17 +1,16 @@
 """AlertService: the gRPC contract on top of intake and desk."""
 
-import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
-from typing import Any, Final, TypeAlias
+from typing import Final
 
 import grpc
 from redis.exceptions import RedisError
 
-from sensor_alerts import answers, requests
+from sensor_alerts import answers, calls, requests
+from sensor_alerts.calls import Context
 from sensor_alerts.desk import Desk, UnknownAlertError
-from sensor_alerts.domain.alert import InvalidRequestError
 from sensor_alerts.domain.life import Outcome
 from sensor_alerts.history import Filter
 from sensor_alerts.intake import Intake
@@ -20,11 +19,7 @@ from sensor_shared.contracts.errors import Retry
 from sensor_shared.telemetry.logs import logger
 from twinup.alert.v1 import alert_pb2, alert_pb2_grpc
 
-DEFAULT_LIMIT: Final = 100
-MAX_LIMIT: Final = 1_000
 _MAX_INT32: Final = 2**31 - 1
-
-Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 
 
 class AlertService(alert_pb2_grpc.AlertServiceServicer):
@@ -79,7 +74,7 @@ class AlertService(alert_pb2_grpc.AlertServiceServicer):
                 end=end,
                 min_severity=requests.severity_of_message(request.min_severity),
             )
-            page = await self._desk.page(chosen, limit=_limit(request.limit))
+            page = await self._desk.page(chosen, limit=calls.limit(request.limit))
         return alert_pb2.AlertHistoryResponse(
             alerts=[requests.entry(record) for record in page.records],
             total_count=min(page.total, _MAX_INT32),
@@ -90,7 +85,7 @@ class AlertService(alert_pb2_grpc.AlertServiceServicer):
     ) -> alert_pb2.ListAlertsResponse:
         """Lists alerts as they are now, newest first."""
         async with self._answering(context):
-            limit = _limit(request.limit)
+            limit = calls.limit(request.limit)
             page = await self._desk.page(
                 answers.chosen(request), limit=limit, after=answers.cursor(request.page_token)
             )
@@ -154,32 +149,15 @@ class AlertService(alert_pb2_grpc.AlertServiceServicer):
     @asynccontextmanager
     async def _answering(self, context: Context) -> AsyncIterator[None]:
         """Turns errors into status codes."""
-        try:
-            async with asyncio.timeout(self._timeout):
+        async with calls.answering(context, self._timeout, self._log):
+            try:
                 yield
-        except InvalidRequestError as error:
-            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
-        except UnknownAlertError:
-            await context.abort(grpc.StatusCode.NOT_FOUND, "there is no alert with this id")
-        except (Retry, DatabaseAwayError, RedisError) as error:
-            self._log.warning("call refused", reason=str(error))
-            said = str(error) if isinstance(error, Retry) else "the history of alerts is away"
-            await context.abort(grpc.StatusCode.UNAVAILABLE, said)
-        except TimeoutError:
-            await context.abort(
-                grpc.StatusCode.DEADLINE_EXCEEDED, f"took longer than {self._timeout:g} s"
-            )
-        except grpc.aio.AbortError:
-            raise
-        except Exception:  # noqa: BLE001  (whatever was not foreseen is answered)
-            self._log.exception("call failed")
-            await context.abort(grpc.StatusCode.INTERNAL, "the service failed; its log says why")
-
-
-def _limit(given: int) -> int:
-    if not 0 <= given <= MAX_LIMIT:
-        raise InvalidRequestError(f"limit: must be from 1 to {MAX_LIMIT}, or 0 for 100")
-    return given or DEFAULT_LIMIT
+            except UnknownAlertError:
+                await context.abort(grpc.StatusCode.NOT_FOUND, "there is no alert with this id")
+            except (Retry, DatabaseAwayError, RedisError) as error:
+                self._log.warning("call refused", reason=str(error))
+                said = str(error) if isinstance(error, Retry) else "the history of alerts is away"
+                await context.abort(grpc.StatusCode.UNAVAILABLE, said)
 
 
 _MESSAGES: Final = {

@@ -1,14 +1,13 @@
 """SilenceService: the gRPC contract on top of the silences."""
 
-import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
-from typing import Any, Final, TypeAlias
 
 import grpc
 
-from sensor_alerts.domain.alert import InvalidRequestError
+from sensor_alerts import calls
+from sensor_alerts.calls import Context
 from sensor_alerts.silences import messages
 from sensor_alerts.silences.silences import (
     SilenceError,
@@ -19,11 +18,6 @@ from sensor_alerts.silences.silences import (
 from sensor_shared.adapters.database import DatabaseAwayError
 from sensor_shared.telemetry.logs import logger
 from twinup.alert.v1 import silence_pb2, silence_pb2_grpc
-
-DEFAULT_LIMIT: Final = 100
-MAX_LIMIT: Final = 1_000
-
-Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 
 
 class SilenceService(silence_pb2_grpc.SilenceServiceServicer):
@@ -72,9 +66,7 @@ class SilenceService(silence_pb2_grpc.SilenceServiceServicer):
     ) -> silence_pb2.ListSilencesResponse:
         """Lists them, a page at a time."""
         async with self._answering(context):
-            if not 0 <= request.limit <= MAX_LIMIT:
-                raise SilenceError(f"limit: must be from 1 to {MAX_LIMIT}, or 0 for 100")
-            limit = request.limit or DEFAULT_LIMIT
+            limit = calls.limit(request.limit)
             found = await self._silences.page(
                 ended=request.ended, after=messages.place(request.cursor), limit=limit + 1
             )
@@ -109,24 +101,15 @@ class SilenceService(silence_pb2_grpc.SilenceServiceServicer):
     @asynccontextmanager
     async def _answering(self, context: Context) -> AsyncIterator[None]:
         """Turns errors into status codes."""
-        try:
-            async with asyncio.timeout(self._timeout):
+        async with calls.answering(context, self._timeout, self._log):
+            try:
                 yield
-        except UnknownSilenceError as error:
-            await context.abort(grpc.StatusCode.NOT_FOUND, str(error))
-        except SilenceOverError as error:
-            await context.abort(grpc.StatusCode.FAILED_PRECONDITION, str(error))
-        except (SilenceError, InvalidRequestError) as error:
-            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
-        except DatabaseAwayError as error:
-            self._log.warning("call refused", reason=str(error))
-            await context.abort(grpc.StatusCode.UNAVAILABLE, "the silences are away")
-        except TimeoutError:
-            await context.abort(
-                grpc.StatusCode.DEADLINE_EXCEEDED, f"took longer than {self._timeout:g} s"
-            )
-        except grpc.aio.AbortError:
-            raise
-        except Exception:  # noqa: BLE001  (whatever was not foreseen is answered)
-            self._log.exception("call failed")
-            await context.abort(grpc.StatusCode.INTERNAL, "the service failed; its log says why")
+            except UnknownSilenceError as error:
+                await context.abort(grpc.StatusCode.NOT_FOUND, str(error))
+            except SilenceOverError as error:
+                await context.abort(grpc.StatusCode.FAILED_PRECONDITION, str(error))
+            except SilenceError as error:
+                await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
+            except DatabaseAwayError as error:
+                self._log.warning("call refused", reason=str(error))
+                await context.abort(grpc.StatusCode.UNAVAILABLE, "the silences are away")
