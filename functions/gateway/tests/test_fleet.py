@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sensor_gateway import cursors
-from sensor_gateway.cursors import CursorError
 from sensor_gateway.fleet import Filters, Fleet
+from sensor_gateway.opaque import CursorError
 from sensor_gateway.snapshot import Snapshot
 from sensor_shared.adapters.database import DatabaseAwayError
 

@@ -11,15 +11,12 @@ import hashlib
 import re
 from typing import Final
 
+from sensor_gateway.opaque import CursorError
 from sensor_gateway.parameters import DEVICE_ID_PATTERN
 
 PATTERN: Final = r"^[A-Za-z0-9_-]{12,240}$"
 _DIGEST_BYTES: Final = 9
 _DEVICE_ID: Final = re.compile(DEVICE_ID_PATTERN.encode())
-
-
-class CursorError(ValueError):
-    """It is no cursor, or not one for this question."""
 
 
 def encode(last: str, filters: str) -> str:

@@ -7,7 +7,6 @@ import msgspec
 from fastapi import APIRouter, Query, Request, Response, Security
 from starlette.exceptions import HTTPException
 
-from sensor_gateway.cursors import CursorError
 from sensor_gateway.devices import Device, Devices, Found
 from sensor_gateway.fleet_parameters import (
     AGE_HEADER,
@@ -24,6 +23,7 @@ from sensor_gateway.fleet_parameters import (
 )
 from sensor_gateway.latest import Latest
 from sensor_gateway.models import DevicePage, LatestMetrics
+from sensor_gateway.opaque import CursorError
 from sensor_gateway.parameters import DeviceId
 from sensor_shared.contracts.access import Action
 from sensor_shared.runtime.http import etags

@@ -7,7 +7,6 @@ from fastapi import APIRouter, Query, Response, Security
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
 
-from sensor_gateway.cursors import CursorError
 from sensor_gateway.devices import Devices
 from sensor_gateway.fleet_parameters import (
     ETAG_HEADERS,
@@ -23,6 +22,7 @@ from sensor_gateway.fleet_parameters import (
 )
 from sensor_gateway.latest import Latest, Many
 from sensor_gateway.models import LatestOfMany
+from sensor_gateway.opaque import CursorError
 from sensor_gateway.parameters import DEVICE_ID_PATTERN
 from sensor_shared.contracts.access import Action
 from sensor_shared.runtime.http import etags

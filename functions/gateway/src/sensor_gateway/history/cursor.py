@@ -1,25 +1,21 @@
 """The cursor of a history: what is left of the span, and how it is read."""
 
-import base64
-import binascii
 import re
 from dataclasses import dataclass
 from typing import Literal, Self
 
+from sensor_gateway import opaque
 from sensor_gateway.domain import LAST_MS, Span
+from sensor_gateway.opaque import CursorError
 from sensor_gateway.rollups.resolution import Resolution
 
 Order = Literal["newest", "oldest"]
 _FORM = re.compile(r"(raw|minute|hour|day) (\d{1,13}) (\d{1,13}) (newest|oldest)", re.ASCII)
 
 
-class CursorError(ValueError):
-    """The text is no cursor of ours."""
-
-
 @dataclass(frozen=True, slots=True)
 class Cursor:
-    """Where the next page goes on; nothing in it is secret, and a forged one gains nothing."""
+    """Where the next page goes on."""
 
     resolution: Resolution
     rest: Span
@@ -33,17 +29,16 @@ class Cursor:
             CursorError: for any other text.
         """
         try:
-            plain = base64.b64decode(text.encode("ascii"), b"-_", validate=True).decode("ascii")
-        except (binascii.Error, ValueError) as error:
-            raise CursorError("not a cursor of this service") from error
+            plain = opaque.read(text).decode("ascii")
+        except UnicodeDecodeError as error:
+            raise CursorError from error
         found = _FORM.fullmatch(plain.rstrip(" "))
         if not found or not int(found[2]) < int(found[3]) <= LAST_MS:
-            raise CursorError("not a cursor of this service")
+            raise CursorError
         order: Order = "newest" if found[4] == "newest" else "oldest"
         return cls(Resolution(found[1]), Span(int(found[2]), int(found[3])), order)
 
     def write(self) -> str:
         """Returns it as text that a query string takes as it is."""
         plain = f"{self.resolution} {self.rest.start_ms} {self.rest.end_ms} {self.order}"
-        # Spaces rather than padding: `=` would have to be escaped.
-        return base64.b64encode(plain.ljust(-(-len(plain) // 3) * 3).encode(), b"-_").decode()
+        return opaque.write(plain.encode())

@@ -9,10 +9,11 @@ from starlette.exceptions import HTTPException
 
 from sensor_gateway.domain import SpanError
 from sensor_gateway.history import answer
-from sensor_gateway.history.cursor import CursorError, Order
+from sensor_gateway.history.cursor import Order
 from sensor_gateway.history.models import History
 from sensor_gateway.history.queries import Histories
 from sensor_gateway.history.question import Asked, QuestionError, question
+from sensor_gateway.opaque import CursorError
 from sensor_gateway.parameters import DeviceId, End, Metrics, Start, wanted
 from sensor_gateway.rollups.resolution import Resolution
 from sensor_gateway.watched import WatchedRoute

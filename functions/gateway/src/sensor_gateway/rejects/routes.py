@@ -10,8 +10,9 @@ from starlette.exceptions import HTTPException
 from sensor_gateway.domain import LAST_MS, SpanError, span
 from sensor_gateway.filters import Devices
 from sensor_gateway.fleet_parameters import SOURCE_HEADER
+from sensor_gateway.opaque import CursorError
 from sensor_gateway.parameters import End, Start
-from sensor_gateway.rejects.cursor import RejectCursor, RejectCursorError
+from sensor_gateway.rejects.cursor import RejectCursor
 from sensor_gateway.rejects.models import RejectPage
 from sensor_gateway.rejects.queries import Rejects, Wanted
 from sensor_gateway.watched import WatchedRoute
@@ -52,7 +53,7 @@ def reject_routes(guard: Guard, rejects: Rejects) -> APIRouter:
         try:
             asked = span(start, end, now_ms=int(time.time() * 1000), max_days=_ANY_SPAN)
             after = None if cursor is None else RejectCursor.read(cursor)
-        except (SpanError, RejectCursorError) as error:
+        except (SpanError, CursorError) as error:
             raise HTTPException(422, str(error)) from error
         items, following = await rejects.page(Wanted(asked, reason, source, device, limit, after))
         response.headers["X-Data-Source"] = "clickhouse"
