@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Annotated, NamedTuple, Self
 from urllib.parse import quote, urlsplit
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from sensor_alerts.domain.notification import ChannelName, News
 from sensor_alerts.domain.scope import Scope
+from sensor_shared.contracts import yaml_file
 from sensor_shared.contracts.alert_changes import AlertSnapshot
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,63}$")]
@@ -131,17 +131,7 @@ def load_routes(path: Path) -> Routes:
     Raises:
         RoutesError: when the file cannot be read, is no YAML, or breaks the schema.
     """
-    try:
-        document = yaml.safe_load(path.read_text(encoding="utf-8"))
-        return Routes.model_validate(document or {})
-    except (OSError, yaml.YAMLError) as error:
-        raise RoutesError(f"{path}: {error}") from error
-    except ValidationError as error:
-        mistakes = "\n".join(
-            f"  {'.'.join(str(part) for part in mistake['loc'])}: {mistake['msg']}"
-            for mistake in error.errors(include_url=False)
-        )
-        raise RoutesError(f"{path}:\n{mistakes}") from error
+    return yaml_file.read(path, Routes, RoutesError)
 
 
 def email_address(text: str) -> str:

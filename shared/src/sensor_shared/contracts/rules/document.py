@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Protocol, Self, TypeVar
 
 import pyarrow as pa
-import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, model_validator
 
+from sensor_shared.contracts import yaml_file
 from sensor_shared.contracts.readings import device_type
 from sensor_shared.contracts.rules.detection import Breach, Detector
 from sensor_shared.contracts.rules.rule import AlertRule
@@ -127,16 +127,4 @@ def load_rules(path: Path) -> Rules:
     Raises:
         RulesError: when the file cannot be read, is no YAML, or breaks the schema.
     """
-    try:
-        document = yaml.safe_load(path.read_text(encoding="utf-8"))
-        return Rules.model_validate(document or {})
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise RulesError(f"{path}: {error}") from error
-    except ValidationError as error:
-        mistakes = "\n".join(
-            f"  {'.'.join(str(part) for part in mistake['loc'])}: {mistake['msg']}".replace(
-                "Value error, ", ""
-            )
-            for mistake in error.errors(include_url=False)
-        )
-        raise RulesError(f"{path}:\n{mistakes}") from error
+    return yaml_file.read(path, Rules, RulesError)
