@@ -75,11 +75,13 @@ def _show(rows: Sequence[Sequence[Any]], out: TextIO, *, as_json: bool) -> None:
     if as_json:
         documents = [dict(zip(_HEADINGS, row, strict=True)) for row in rows]
         out.write(json.dumps(documents, indent=2) + "\n")
-    elif not rows:
+        return
+    if not rows:
         out.write("no notification was given up\n")
-    for row in () if as_json else rows:
-        channel, target, reason, count, first, last = row
-        out.write(f"{count:>6}  {channel}  {target}  {first} to {last}  {reason}\n")
+    out.writelines(
+        f"{count:>6}  {channel}  {target}  {first} to {last}  {reason}\n"
+        for channel, target, reason, count, first, last in rows
+    )
 
 
 def main(
