@@ -9,7 +9,7 @@ import asyncio
 import json
 import sys
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable
 from typing import Any
 
@@ -19,6 +19,7 @@ import uvloop
 
 _HEAD_END = b"\r\n\r\n"
 _LENGTH = b"content-length: "
+_STATUS = slice(len(b"HTTP/1.1 "), len(b"HTTP/1.1 200"))
 _TICK_SECONDS = 0.001
 
 
@@ -49,7 +50,7 @@ class Seen(msgspec.Struct, frozen=True):
 
     Attributes:
         requests: answered with 200.
-        failed: answered otherwise.
+        failed: answered otherwise, by status.
         seconds: that the window took.
         p50_ms, p99_ms, max_ms: from the moment at which a request was due, so that one which
             had to wait for a connection counts with its wait; None without any.
@@ -57,7 +58,7 @@ class Seen(msgspec.Struct, frozen=True):
     """
 
     requests: int
-    failed: int
+    failed: dict[str, int]
     seconds: float
     p50_ms: float | None
     p99_ms: float | None
@@ -68,7 +69,7 @@ class Seen(msgspec.Struct, frozen=True):
 class _Connection(asyncio.Protocol):
     """Sends one request, reads its answer, says so."""
 
-    def __init__(self, answered: Callable[["_Connection", bool], None]):
+    def __init__(self, answered: Callable[["_Connection", bytes], None]):
         self._answered = answered
         self._data = b""
         self._expected = 0
@@ -97,7 +98,7 @@ class _Connection(asyncio.Protocol):
             self._expected = end + len(_HEAD_END) + length
         if len(data) >= self._expected:
             self._data, self._expected = b"", 0
-            self._answered(self, data.startswith(b"HTTP/1.1 200"))
+            self._answered(self, data[_STATUS])
 
 
 class _Run:
@@ -106,12 +107,12 @@ class _Run:
         self._requests = [f"GET {path} {head}".encode() for path in plan.paths]
         self._plan = plan
         self._next = 0
-        self._idle: list[_Connection] = []
+        self._idle: deque[_Connection] = deque()
         self._waiting: deque[float] = deque()
         self._from = float("inf")
         self._until = float("inf")
         self._times: list[float] = []
-        self._failed = 0
+        self._failed: Counter[str] = Counter()
         self._over = asyncio.Event()
 
     async def run(self) -> Seen:
@@ -124,10 +125,10 @@ class _Run:
         ]
         began = _now()
         self._from, self._until = began + plan.warm_up, began + plan.warm_up + plan.seconds
-        self._idle = list(connections)
+        self._idle.extend(connections)
         if plan.rate is None:
             while self._idle:
-                self._send(self._idle.pop(), _now())
+                self._send(self._idle.popleft(), _now())
         else:
             self._pace(began)
         await asyncio.sleep(self._from - _now())
@@ -136,13 +137,14 @@ class _Run:
         sys.stdout.flush()
         await asyncio.sleep(self._until - _now())
         cpu = time.process_time() - cpu
+        self._idle.clear()
         for connection in connections:
             connection.transport.abort()
         times = np.array(self._times) * 1000
         known = len(times) > 0
         return Seen(
             requests=len(times),
-            failed=self._failed,
+            failed=dict(self._failed),
             seconds=plan.seconds,
             p50_ms=round(float(np.quantile(times, 0.5)), 3) if known else None,
             p99_ms=round(float(np.quantile(times, 0.99)), 3) if known else None,
@@ -151,12 +153,15 @@ class _Run:
         )
 
     def _pace(self, due: float) -> None:
-        """Sends what is due, on connections that are free; the rest waits for one."""
+        """Sends what is due, on connections that are free; the rest waits for one.
+
+        Each has its turn: one that is not used for seconds is closed by the server.
+        """
         now = _now()
         rate = self._plan.rate or 1.0
         while due <= now:
             if self._idle:
-                self._send(self._idle.pop(), due)
+                self._send(self._idle.popleft(), due)
             else:
                 self._waiting.append(due)
             due += 1 / rate
@@ -167,13 +172,13 @@ class _Run:
         connection.ask(self._requests[self._next], due)
         self._next = (self._next + 1) % len(self._requests)
 
-    def _done(self, connection: _Connection, good: bool) -> None:
+    def _done(self, connection: _Connection, status: bytes) -> None:
         now = _now()
         if self._from <= now < self._until:
-            if good:
+            if status == b"200":
                 self._times.append(now - connection.due)
             else:
-                self._failed += 1
+                self._failed[status.decode()] += 1
         if self._plan.rate is None:
             self._send(connection, now)
         elif self._waiting:

@@ -164,7 +164,7 @@ class World:
             raise BenchError("the client of the gateway has failed")
         seen = msgspec.json.decode(line, type=Seen)
         if seen.failed or not seen.requests:
-            raise BenchError(f"{seen.failed} answers of the gateway were no 200")
+            raise BenchError(f"answers of the gateway that were no 200, by status: {seen.failed}")
         used = after.user + after.system - before.user - before.system
         return Measured(seen, used / took)
 

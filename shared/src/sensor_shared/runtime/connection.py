@@ -167,7 +167,9 @@ class LimitedConnection(HttpToolsProtocol):
 
     def _expire(self) -> None:
         self._deadline = None
-        if self._refused:
+        if self._refused or not (self._in_head or self._in_body):
+            # Nothing was asked, as on what a browser opens in advance: an answer would be taken
+            # for that of the first request.
             self.transport.close()
         elif not self.transport.is_closing():
             self._refuse(HTTPStatus.REQUEST_TIMEOUT)
