@@ -119,7 +119,11 @@ class Bed:
         process = self._table[name]
         if process.prepare:
             process.prepare()
-        self.spawn(name, words or process.command, {**process.environment, **(environment or {})})
+        self.spawn(
+            name,
+            words or process.command,
+            {**process.environ(self._environ), **(environment or {})},
+        )
         deadline = time.monotonic() + _READY_SECONDS
         while not asyncio.run(_asked(process.ready)):
             if self._own[name].poll() is not None or time.monotonic() > deadline:
