@@ -88,8 +88,8 @@ class AlertsFunction:
 
     async def start(self) -> None:
         """Opens clients, queue and gRPC server; what is away is tried again until it answers."""
-        settings, limits = self._settings, self._settings.limits
-        window_ms, update = int(limits.deduplication * 1000), timedelta(seconds=limits.update)
+        settings, pace = self._settings, self._settings.pace
+        window_ms, update = int(pace.deduplication * 1000), timedelta(seconds=pace.update)
         shared = redis.connect(settings.redis, wait=_REDIS_WAIT_SECONDS)
         database = Database(settings.clickhouse)
         sweep_database = Database(
@@ -105,7 +105,7 @@ class AlertsFunction:
             settings.smtp,
             settings.webhook,
             settings.mqtt,
-            limits=limits.limits(),
+            limits=pace.limits(),
             routes=self._routes,
             redis=shared,
             database=database,

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import aiomqtt
 from pydantic import Field, SecretStr
@@ -18,6 +18,10 @@ _RECONNECT_SECONDS = 1.0
 class MqttSettings(Section):
     """Section MQTT."""
 
+    elsewhere: ClassVar[frozenset[str]] = frozenset(
+        {"tries", "backoff", "backoff_max", "per_minute", "workers", "deadline"}
+    )
+    """Of the alert service, which publishes with patience."""
     host: str = "127.0.0.1"
     port: Annotated[int, Field(gt=0, le=65_535)] = 1883
     username: str | None = None
