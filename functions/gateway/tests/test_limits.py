@@ -216,15 +216,17 @@ async def test_the_quick_way_to_a_latest_value_takes_from_the_same_buckets(
     await store_now(redis)
     headers = bearer(await caller.token("user"))
     async with rest.client(narrow) as http:
-        answers = [await http.get(f"{DEVICES}/{DEVICE}/metrics", headers=headers) for _ in range(6)]
-    assert [one.status_code for one in answers] == [200] * 5 + [429]
+        answers = [await http.get(f"{DEVICES}/{DEVICE}/metrics", headers=headers) for _ in range(7)]
+    # The last one is refused before the read: that too little is left is known by then.
+    assert [one.status_code for one in answers] == [200] * 5 + [429] * 2
     # Only the first one's token was not known yet.
     assert {one.headers["x-data-source"] for one in answers[:5]} == {"redis"}
     assert [one.headers["ratelimit"].partition('"user";')[2] for one in answers[:2]] == [
         "r=4;t=100",
         "r=3;t=100",
     ]
-    assert int(answers[5].headers["retry-after"]) > 0
+    for refused in answers[5:]:
+        assert int(refused.headers["retry-after"]) > 0
 
 
 async def test_a_key_reads_the_latest_value_too_and_has_limits(

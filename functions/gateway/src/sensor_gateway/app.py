@@ -160,7 +160,7 @@ class Gateway:
                 service_routes(self._parts),
             ],
         )
-        quick = QuickLatest(self.rest, tokens, JoinedReads(self._redis, stored), toll=rates)
+        quick = QuickLatest(self.rest, tokens, JoinedReads(self._redis, stored), rates)
         self._app = Exchange("gateway", cross_origin(quick, settings.cors), settings.server)
 
     async def start(self) -> None:
