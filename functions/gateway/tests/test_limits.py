@@ -2,8 +2,8 @@
 
 import asyncio
 import hashlib
-import json
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -14,7 +14,13 @@ from redis.asyncio import Redis
 
 from sensor_gateway.app import Gateway
 from sensor_gateway.settings import GatewaySettings
-from sensor_shared.adapters.api_keys import GOOD_SECONDS, KEPT_SECONDS, KeyCopies, KeyRecord
+from sensor_shared.adapters.api_key_copies import (
+    GOOD_SECONDS,
+    KEPT_SECONDS,
+    KeyCopies,
+    key_said,
+    said,
+)
 from sensor_shared.adapters.latest import LatestReadings
 from sensor_shared.contracts.api_keys import ApiKey
 from sensor_shared.testing import rest
@@ -126,8 +132,10 @@ async def test_a_known_key_works_for_an_hour_without_clickhouse_unless_it_is_rev
         await lines.clickhouse.cut()
         assert (await http.get(path)).status_code == 200
 
-        record = json.loads(await redis.get(copies[0]) or "")
-        await KeyCopies(redis).put(id_, KeyRecord(**{**record, "revoked": True}))
+        held: bytes | None = await redis.get(copies[0])  # type: ignore[assignment]
+        record = key_said(said(held) or b"")
+        assert record is not None
+        await KeyCopies(redis).put(id_, replace(record, revoked=True))
         await redis.expire(copies[0], KEPT_SECONDS - 120)
         answer = await http.get(path)
         assert (answer.status_code, answer.json()["detail"]) == (
