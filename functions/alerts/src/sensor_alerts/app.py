@@ -29,7 +29,6 @@ from sensor_alerts.sweep.readings import StoredReadings
 from sensor_alerts.sweep.scan import Scan
 from sensor_alerts.sweep.silence import Silence
 from sensor_alerts.sweep.tick import Tick
-from sensor_alerts.tasks import end
 from sensor_shared.adapters import redis
 from sensor_shared.adapters.clickhouse import GIVING_WAY
 from sensor_shared.adapters.database import Database, DatabaseAwayError
@@ -39,6 +38,7 @@ from sensor_shared.adapters.rules_file import RulesFile
 from sensor_shared.runtime.events import EventApp
 from sensor_shared.runtime.function import Receive, Scope, Send
 from sensor_shared.runtime.settings import config_file
+from sensor_shared.runtime.tasks import end
 from sensor_shared.telemetry.logs import logger
 
 _CHECK_SECONDS: Final = 2.0

@@ -10,6 +10,7 @@ import aiomqtt
 from pydantic import Field, SecretStr
 
 from sensor_shared.runtime.settings import Section
+from sensor_shared.runtime.tasks import end
 from sensor_shared.telemetry.logs import logger
 
 _RECONNECT_SECONDS = 1.0
@@ -86,9 +87,7 @@ class Publisher:
         if self.connected:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._waiting.join(), drain_seconds)
-        self._task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await self._task
+        await end([self._task])
 
     def publish(self, topic: str, payload: bytes, *, retain: bool = False) -> None:
         """Queues a message; never waits."""
