@@ -59,6 +59,13 @@ async def check(redis: Redis, database: Database) -> KeyCheck:
     return KeyCheck(redis, database)
 
 
+async def held(redis: Redis, name: str) -> bytes:
+    """What a copy in Redis says."""
+    copy = await redis.get(name)
+    assert isinstance(copy, bytes)
+    return said(copy) or b""
+
+
 async def session(http: httpx.AsyncClient, username: str = "user") -> dict[str, str]:
     return bearer((await log_in(http, username))["access_token"])
 
@@ -156,7 +163,7 @@ async def test_changes_that_are_announced_in_the_wrong_order_leave_the_later_one
     users, copies = Users(database, redis), KeyCopies(redis)
     user = await users.find("user")
     assert user is not None
-    record = key_said(said(await redis.get(key_name(made["id"]))) or b"")
+    record = key_said(await held(redis, key_name(made["id"])))
     assert record is not None
     await users.save(replace(user, role=Role.READONLY, version=9))
     await users.save(replace(user, role=Role.READONLY, disabled=True, version=10))
@@ -180,7 +187,7 @@ async def test_what_is_no_copy_is_made_anew(
         for text in ("", "user", "null", '{"digest": "x", "owner": "user"}'):
             await redis.set(name, text, ex=KEPT_SECONDS)
             assert (await check.verify(made["key"])).subject == "user"
-            assert said(await redis.get(name))
+            assert await held(redis, name)
 
 
 async def test_without_redis_a_revocation_holds_within_ten_seconds(

@@ -132,8 +132,9 @@ async def test_a_known_key_works_for_an_hour_without_clickhouse_unless_it_is_rev
         await lines.clickhouse.cut()
         assert (await http.get(path)).status_code == 200
 
-        held: bytes | None = await redis.get(copies[0])  # type: ignore[assignment]
-        record = key_said(said(held) or b"")
+        copy = await redis.get(copies[0])
+        assert isinstance(copy, bytes)
+        record = key_said(said(copy) or b"")
         assert record is not None
         await KeyCopies(redis).put(id_, replace(record, revoked=True))
         await redis.expire(copies[0], KEPT_SECONDS - 120)
