@@ -62,9 +62,9 @@ class Leases:
         return bool(await self._take(keys=[_key(user)], args=[lease, self._most, milliseconds]))
 
     def end(self, lease: str) -> None:
-        """Lets go of it; Redis is told in the background."""
-        ended, _ = self._held[lease]
-        ended.set()
+        """Lets go of it, if it is held; Redis is told in the background."""
+        if (held := self._held.get(lease)) is not None:
+            held[0].set()
 
     async def stop(self) -> None:
         """Ends all, and waits until Redis has been told."""
