@@ -190,7 +190,7 @@ bench-live: setup ## Measure what the live stream costs the gateway and Redis
 load: setup ## Play people and attackers over HTTP against what `make up` has started: SECONDS=60, USERS=20
 	@$(PY) -m load.locust $(if $(SECONDS),--seconds $(SECONDS)) $(if $(USERS),--users $(USERS))
 
-capacity: setup ## Say what a fleet takes, from the results: DEVICES=1000000 INTERVAL=1 (DOC=1 writes docs/scaling.md)
+capacity: setup ## Say what a fleet takes, from the results: DEVICES=1000000 INTERVAL=1 (seconds; ARGS=--help tells all, DOC=1 writes docs/scaling.md)
 	@$(PY) -m load.capacity $(if $(DEVICES),--devices $(DEVICES)) $(if $(INTERVAL),--interval $(INTERVAL)) \
 	  $(if $(DOC),--document) $(ARGS)
 

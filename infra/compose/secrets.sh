@@ -19,5 +19,8 @@ keep() {
 for name in clickhouse-password redis-password mqtt-password service-token admin-password; do
   keep "$name" openssl rand -hex 24
 done
-keep signing-key openssl genpkey -algorithm ed25519
+# A folder of its own, which is mounted: keys are added to it and taken away while auth runs.
+mkdir -p "$folder/signing-keys"
+chmod 755 "$folder/signing-keys"
+keep signing-keys/signing-key.pem openssl genpkey -algorithm ed25519
 test -s .env || sed "s/^GRAFANA_PASSWORD=\$/&$(openssl rand -hex 16)/" .env.example > .env

@@ -1,10 +1,24 @@
 #!/usr/bin/env bash
+# quickstart.sh [--help]
+#
 # Makes a local cluster (kind) with all that infra/knative needs, and applies the development overlay.
 # Run it again to apply changes; `kind delete cluster --name knative` removes everything.
 #
 # Needed: docker, kind, kubectl, kn with its plugin quickstart; 8 cores, 12 GiB of memory,
 # and the project's two images (make docker-build).
 set -euo pipefail
+
+case "${1-}" in
+  "") ;;
+  -h | --help)
+    sed -n '2,/^[^#]/s/^# \{0,1\}//p' "$0"
+    exit
+    ;;
+  *)
+    echo "unknown: $1; see --help" >&2
+    exit 2
+    ;;
+esac
 cd "$(dirname "$0")/../.."
 
 CLUSTER=knative

@@ -49,7 +49,8 @@ def _parser() -> argparse.ArgumentParser:
             if field.name not in {"devices", "prices"}:
                 flag = f"--{prefix}{field.name.replace('_', '-')}"
                 number = type(field.default)
-                parser.add_argument(flag, type=number, default=field.default, help="%(default)s")
+                meaning = f"{field.metadata['meaning']} (%(default)s)"
+                parser.add_argument(flag, type=number, default=field.default, help=meaning)
     return parser
 
 

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 from math import ceil
+from typing import Any
 
 from load.capacity import sizes
 from load.capacity.costs import Measured
@@ -13,13 +14,18 @@ CONSUMER_INSERTS = 10.0
 """Inserts per second into `readings` of all consumers, for each shard of a cluster."""
 
 
+def _given(default: Any, meaning: str) -> Any:
+    """A number that may be given; what it means, with its unit, is in the command's help too."""
+    return field(default=default, metadata={"meaning": meaning})
+
+
 @dataclass(frozen=True)
 class Prices:
-    """Money per month; the defaults are round figures to replace, nobody's offer."""
+    """The defaults are round figures to replace, nobody's offer."""
 
-    core: float = 20.0
-    memory_gib: float = 3.0
-    storage_gb: float = 0.1
+    core: float = _given(20.0, "money for a core and month")
+    memory_gib: float = _given(3.0, "money for a GiB of memory and month")
+    storage_gb: float = _given(0.1, "money for a GB of storage and month")
 
 
 @dataclass(frozen=True)
@@ -28,36 +34,23 @@ class Plan:
 
     Attributes:
         devices: that send.
-        interval: seconds between two readings of a device.
-        readings_per_record: as gateways collect them; the producer fits at most 600.
-        requests_per_device: REST requests per second and device.
-        busy: share of a core that is planned to be in use, so that a third more fits in.
-        min_pods: of each function, so that one may be away.
-        kafka_replicas: copies of each record.
-        kafka_hours: that sensor-data is kept.
-        clickhouse_replicas: copies of each row; each of them merges.
-        raw_days: that readings are kept.
-        server_cores: of the largest ClickHouse server to be had.
-        server_gb: of its disks.
-        memory_per_core_gib: of ClickHouse and Kafka, most of it page cache.
-        partition_mb: bytes per second that one partition is planned for, in MB.
         prices: see there.
     """
 
     devices: float
-    interval: float = 1.0
-    readings_per_record: int = 250
-    requests_per_device: float = 0.01
-    busy: float = 0.6
-    min_pods: int = 2
-    kafka_replicas: int = 3
-    kafka_hours: float = 24.0
-    clickhouse_replicas: int = 2
-    raw_days: float = 90.0
-    server_cores: float = 64.0
-    server_gb: float = 30_000.0
-    memory_per_core_gib: float = 4.0
-    partition_mb: float = 5.0
+    interval: float = _given(1.0, "seconds between two readings of a device")
+    readings_per_record: int = _given(250, "readings, as gateways collect them; at most 600")
+    requests_per_device: float = _given(0.01, "REST requests per second and device")
+    busy: float = _given(0.6, "share of a core planned to be in use, so that a third more fits in")
+    min_pods: int = _given(2, "pods of each function, so that one may be away")
+    kafka_replicas: int = _given(3, "copies of each record")
+    kafka_hours: float = _given(24.0, "hours that sensor-data is kept")
+    clickhouse_replicas: int = _given(2, "copies of each row; each of them merges")
+    raw_days: float = _given(90.0, "days that readings are kept")
+    server_cores: float = _given(64.0, "cores of the largest ClickHouse server to be had")
+    server_gb: float = _given(30_000.0, "GB of its disks")
+    memory_per_core_gib: float = _given(4.0, "GiB of ClickHouse and Kafka, most of it page cache")
+    partition_mb: float = _given(5.0, "MB per second that one partition is planned for")
     prices: Prices = field(default_factory=Prices)
 
     @property

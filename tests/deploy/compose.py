@@ -88,7 +88,9 @@ def _merge(old: Any, new: Any) -> Any:
         both = {name: _merge(old[name], new[name]) for name in old.keys() & new.keys()}
         return {**old, **new, **both}
     if isinstance(old, list) and isinstance(new, list):
-        return [*old, *new]
+        # Of two volumes at the same place the later one counts.
+        places = {target(one) for one in new}
+        return [*(one for one in old if target(one) is None or target(one) not in places), *new]
     return new
 
 
@@ -102,10 +104,16 @@ def _fill(value: Any) -> Any:
     return value
 
 
+def target(volume: Any) -> str | None:
+    """Where in the container a volume is; None for what is no volume."""
+    found = re.fullmatch(r".+:(/[^:]+)(:ro)?", volume) if isinstance(volume, str) else None
+    return None if found is None else found[1]
+
+
 def source(volume: str) -> Path | None:
     """File or folder that a volume mounts; None for a named one."""
     name = volume.partition(":")[0]
-    return (FOLDER / name).resolve() if name.startswith(".") else None
+    return (FOLDER / name).resolve() if name.startswith((".", "/")) else None
 
 
 MODELS: Mapping[str, dict[str, Any]] = {

@@ -29,6 +29,8 @@ from .compose import (
     is_ours,
     published,
     service,
+    source,
+    target,
 )
 from .dockerfiles import ROOT, stages
 
@@ -66,6 +68,12 @@ def test_docker_compose_itself_reads_the_same(files: list[str], kind: str) -> No
         ports = [(p["host_ip"], int(p["published"]), p["target"]) for p in found.get("ports", [])]
         assert ports == published(ours)
         assert [one["source"] for one in found.get("secrets", [])] == ours.get("secrets", [])
+        binds = [one for one in found.get("volumes", []) if one["type"] == "bind"]
+        assert {one["target"]: (one["source"], one.get("read_only")) for one in binds} == {
+            target(volume): (str(path), True)
+            for volume in ours.get("volumes", [])
+            if (path := source(volume)) is not None
+        }
     assert theirs.get("secrets", {}).keys() == MODELS[kind]["secrets"].keys()
 
 

@@ -5,6 +5,7 @@ import re
 import shutil
 import stat
 import subprocess
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -137,11 +138,17 @@ def test_secrets_and_volumes_are_declared_and_used(kind: str, secrets: Path) -> 
 
 
 @every_service
-def test_what_is_mounted_from_the_repository_exists_and_is_read_only(kind: str, name: str) -> None:
+def test_what_is_mounted_from_this_machine_exists_and_is_read_only(
+    kind: str, name: str, secrets: Path
+) -> None:
+    folder = Path(GIVEN["SECRETS_DIR"]) if kind == "production" else FOLDER / "secrets"
     for volume in service(kind, name).get("volumes", []):
         if (path := source(volume)) is not None:
-            assert path.exists(), volume
-            assert path.is_relative_to(ROOT / "infra")
+            if path.is_relative_to(folder):
+                assert (secrets / path.relative_to(folder)).is_dir(), volume
+            else:
+                assert path.exists(), volume
+                assert path.is_relative_to(ROOT / "infra")
             assert volume.endswith(":ro")
 
 
@@ -160,17 +167,44 @@ def test_no_variable_has_a_default_and_each_is_explained(file: str) -> None:
     )
 
 
+def texts(folder: Path) -> dict[str, str]:
+    return {str(path.relative_to(folder)): path.read_text() for path in files(folder)}
+
+
+def files(folder: Path) -> list[Path]:
+    return [path for path in folder.rglob("*") if path.is_file()]
+
+
+def test_auth_reads_the_keys_that_are_added_to_the_folder_that_it_has_mounted(
+    secrets: Path, tmp_path: Path
+) -> None:
+    """Whoever adds one: containers run as other users."""
+    keys = tmp_path / "signing-keys"
+    shutil.copytree(secrets / "signing-keys", keys)
+    found = environment(service("whole", "auth"))
+    [mounted] = service("whole", "auth")["volumes"]
+    assert mounted == f"./secrets/signing-keys:{found['TWINUP_AUTH_KEYS_DIR']}:ro"
+    given = {
+        name: value.replace(found["TWINUP_AUTH_KEYS_DIR"], str(keys))
+        for name, value in found.items()
+        if name in {"TWINUP_AUTH_KEYS_DIR", "TWINUP_AUTH_SIGNING_KEY_FILE"}
+    }
+    command = [sys.executable, "-m", "sensor_auth.rotation"]
+    subprocess.run([*command, "add"], env=given, check=True, umask=0o077)
+    subprocess.run([*command, "sign", "--now"], env=given, check=True, umask=0o077)
+    assert len(files(keys)) > 1
+    assert {stat.S_IMODE(path.stat().st_mode) for path in files(keys)} == {0o644}
+    assert stat.S_IMODE(keys.stat().st_mode) == 0o755
+
+
 def test_secrets_are_random_kept_and_out_of_others_reach(secrets: Path) -> None:
-    script, before = (
-        secrets.parent / "secrets.sh",
-        {p.name: p.read_text() for p in secrets.iterdir()},
-    )
+    script, before = secrets.parent / "secrets.sh", texts(secrets)
     again = subprocess.run([script], capture_output=True, text=True, check=True)
     assert again.stdout + again.stderr == ""
-    assert {path.name: path.read_text() for path in secrets.iterdir()} == before
+    assert texts(secrets) == before
     assert len(set(before.values())) == len(before)
     assert stat.S_IMODE(secrets.stat().st_mode) == 0o700, "nobody else gets into the folder"
-    modes = {stat.S_IMODE(path.stat().st_mode) for path in secrets.iterdir()}
+    modes = {stat.S_IMODE(path.stat().st_mode) for path in files(secrets)}
     assert modes <= {0o644, 0o600}
     filled = (secrets.parent / ".env").read_text()
     assert re.search(r"^GRAFANA_PASSWORD=[0-9a-f]{32}$", filled, re.MULTILINE)

@@ -29,3 +29,15 @@ def test_a_script_stops_at_the_first_failure_and_can_be_run(script: Path) -> Non
     assert "\nset -e" in text
     if script.suffix == ".sh":
         assert script.stat().st_mode & 0o111
+
+
+def test_the_quickstart_says_what_it_does_and_needs_and_takes_nothing_else() -> None:
+    script = ROOT / "infra" / "knative" / "quickstart.sh"
+    found = subprocess.run([script, "--help"], capture_output=True, text=True, check=True)
+    lines = found.stdout.splitlines()
+    assert lines[0] == "quickstart.sh [--help]"
+    assert any(line.startswith("Needed: ") for line in lines)
+    assert not any(line.startswith(("#", "set ")) for line in lines)
+    wrong = subprocess.run([script, "--hlp"], capture_output=True, text=True, check=False)
+    assert (wrong.returncode, wrong.stdout) == (2, "")
+    assert "--hlp" in wrong.stderr

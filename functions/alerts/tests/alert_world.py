@@ -27,7 +27,7 @@ from sensor_alerts.notify.settings import AlertMqttSettings, NotifySettings, Smt
 from sensor_alerts.settings import (
     AlertServiceSettings,
     GrpcSettings,
-    LimitsSettings,
+    PaceSettings,
 )
 from sensor_local.testing import Address, ClickHouseServer, SmtpSink
 from sensor_shared.adapters.clickhouse import ClickHouseSettings
@@ -228,7 +228,7 @@ async def world(
         clickhouse=clickhouse,
         redis=lone_redis,
         kafka=KafkaSettings(brokers=changes_topic),
-        limits=LimitsSettings(update=0.05),
+        pace=PaceSettings(update=0.05),
         mqtt=AlertMqttSettings(host=mqtt_broker.host, port=mqtt_broker.port),
         notify=NotifySettings(take_up=0.5, silences=0.2),
         smtp=SmtpSettings(

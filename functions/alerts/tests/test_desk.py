@@ -79,8 +79,8 @@ async def test_the_same_click_at_ten_replicas_is_one_change(world: World) -> Non
 async def test_an_older_alert_than_the_open_one_can_be_commented_and_the_open_one_stays(
     world: World,
 ) -> None:
-    limits = world.settings.limits.model_copy(update={"deduplication": 1.0})
-    service, who = await world.ready(limits=limits), device()
+    pace = world.settings.pace.model_copy(update={"deduplication": 1.0})
+    service, who = await world.ready(pace=pace), device()
     older = (await service.send(request(who, after=-600))).alert_id
     await service.sweep()
     newer = request(who, after=0)

@@ -7,7 +7,7 @@ import pytest
 import yaml
 from prometheus_client import REGISTRY
 
-from sensor_alerts.settings import LimitsSettings
+from sensor_alerts.settings import PaceSettings
 from sensor_shared.contracts.alert_changes import ChangeKind
 from sensor_shared.contracts.rules import AlertRule, Rules, SilenceGroups, SilenceRule
 
@@ -71,8 +71,8 @@ def test_the_defaults_are_those_of_the_original() -> None:
     thresholds = {rule.metric: rule.above for rule in RULES.rules}
     assert thresholds == {"temperature": 90, "humidity": 95, "pressure": 1050}
     assert all(rule.at_once and rule.scope.everything for rule in RULES.rules)
-    limits = LimitsSettings()
-    assert (limits.deduplication, limits.cooldown) == (300, 60)
-    assert (limits.per_device_and_hour, limits.per_minute) == (10, 100)
+    pace = PaceSettings()
+    assert (pace.deduplication, pace.cooldown) == (300, 60)
+    assert (pace.per_device_and_hour, pace.per_minute) == (10, 100)
     assert RULES.silence == (SilenceRule(),)
     assert RULES.silence_groups == SilenceGroups()

@@ -96,10 +96,10 @@ async def test_with_clickhouse_away_events_are_to_come_again(world: World) -> No
 async def test_the_sweep_writes_the_count_and_the_last_value_not_more_often_than_it_may(
     world: World,
 ) -> None:
-    hourly = world.settings.limits.model_copy(update={"update": 3600.0})
+    hourly = world.settings.pace.model_copy(update={"update": 3600.0})
     # A mail would be noted in the record, and the count with it.
     silent = world.settings.smtp.model_copy(update={"recipients": ()})
-    service, who = await world.ready(limits=hourly, smtp=silent), device()
+    service, who = await world.ready(pace=hourly, smtp=silent), device()
     for n in range(4):
         await service.send(request(who, after=n, temperature=96.0 + n / 10))
     asked = "SELECT count, value FROM alerts FINAL"

@@ -17,7 +17,6 @@ from sensor_alerts.notify.backoff import Backoff
 from sensor_alerts.notify.line import Line
 from sensor_alerts.notify.settings import SmtpSettings, WebhookSettings
 from sensor_alerts.notify.webhook import signature
-from sensor_alerts.tasks import end
 
 from .alert_world import DEADLINE
 from .notify_world import SECRET, change, notification, soon
@@ -111,23 +110,6 @@ async def test_draining_ends_when_nothing_is_due_and_leaves_what_is_tried_later(
     waiting.done([named("new")])
     await asyncio.wait_for(draining, DEADLINE)
     assert len(waiting) == 1
-
-
-async def test_a_task_ends_even_when_a_client_takes_a_cancellation_for_itself() -> None:
-    taken = asyncio.Event()
-
-    async def stubborn() -> None:
-        try:
-            await asyncio.sleep(3600)
-        except asyncio.CancelledError:
-            taken.set()
-        await asyncio.sleep(3600)
-
-    task = asyncio.create_task(stubborn())
-    await asyncio.sleep(0)
-    await asyncio.wait_for(end([task]), DEADLINE)
-    assert taken.is_set()
-    assert task.cancelled()
 
 
 def test_a_signature_is_that_of_standard_webhooks() -> None:

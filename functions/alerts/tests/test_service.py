@@ -86,7 +86,7 @@ async def test_breaches_that_go_on_are_one_alert_and_a_worse_one_is_written_at_o
 
     asked = "SELECT alert_id, toString(severity), value, count FROM alerts FINAL"
     assert await world.rows("SELECT toString(severity) FROM alerts FINAL") == [("CRITICAL",)]
-    await asyncio.sleep(world.settings.limits.update)
+    await asyncio.sleep(world.settings.pace.update)
     await service.sweep()
     assert await world.rows(asked) == [(sent[0].alert_id, "CRITICAL", 97.0, 3)]
 
@@ -130,7 +130,7 @@ async def test_different_breaches_at_ten_replicas_at_once_are_one_alert(world: W
     )
     assert len({answer.alert_id for answer in answers}) == 1
     assert await world.rows("SELECT count() FROM alerts FINAL") == [(1,)]
-    await asyncio.sleep(world.settings.limits.update)
+    await asyncio.sleep(world.settings.pace.update)
     await services[0].sweep()
     ((last_ms, count),) = await world.rows(
         "SELECT toUnixTimestamp64Milli(last_at), count FROM alerts FINAL"
@@ -394,7 +394,7 @@ async def test_what_was_told_of_is_marked_in_the_record(world: World) -> None:
     await eventually(told)
     # Further breaches must not take the mark away.
     await service.send(request(who, after=2, temperature=97.0))
-    await asyncio.sleep(world.settings.limits.update)
+    await asyncio.sleep(world.settings.pace.update)
     await service.sweep()
     assert (await service.history(device_id=who)).alerts[0].temperature == 97.0
     assert await told()

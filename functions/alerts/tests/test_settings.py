@@ -17,7 +17,7 @@ from .alert_world import ROOT
         ({"TWINUP_GRPC_TOKEN": "short"}, "TWINUP_GRPC_TOKEN"),
         ({"TWINUP_GRPC_TOKEN": "x" * 16, "TWINUP_SMTP_RECIPIENTS": "nobody"}, "RECIPIENTS"),
         ({"TWINUP_GRPC_TOKEN": "x" * 16, "TWINUP_SMTP_USERNAME": "me"}, "TWINUP_SMTP"),
-        ({"TWINUP_GRPC_TOKEN": "x" * 16, "TWINUP_LIMITS_COOLDOWN": "-1"}, "LIMITS_COOLDOWN"),
+        ({"TWINUP_GRPC_TOKEN": "x" * 16, "TWINUP_PACE_COOLDOWN": "-1"}, "PACE_COOLDOWN"),
     ],
 )
 def test_it_does_not_start_with_a_configuration_that_cannot_be_used(

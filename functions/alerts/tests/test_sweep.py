@@ -167,8 +167,8 @@ async def test_an_alert_becomes_less_severe_after_a_calm_minute(world: World) ->
 
 
 async def test_an_alert_of_a_detector_ends_when_it_is_quiet(world: World) -> None:
-    limits = world.settings.limits.model_copy(update={"deduplication": 1.0})
-    service, who = await world.ready(limits=limits), fresh()
+    pace = world.settings.pace.model_copy(update={"deduplication": 1.0})
+    service, who = await world.ready(pace=pace), fresh()
     sent = request(who, metadata={"rule": "somebody-s-detector"})
     await service.send(sent)
     await service.sweep()
@@ -283,7 +283,7 @@ async def test_a_region_that_falls_silent_is_one_alert_until_nearly_all_of_it_is
     await service.sweep()
     assert await offline(world) == [("region:west", "open", 60)]
     await seen(world, dict.fromkeys(west[:30], now_ms()))
-    await asyncio.sleep(world.settings.limits.update)
+    await asyncio.sleep(world.settings.pace.update)
     await service.sweep()
     assert await offline(world) == [("region:west", "open", 30)]
     await seen(world, dict.fromkeys(west[:58], now_ms()))

@@ -15,6 +15,14 @@ from redis.asyncio import Redis
 
 from sensor_auth.app import Auth
 from sensor_auth.users import Users
+from sensor_shared.adapters.api_key_copies import (
+    KEPT_SECONDS,
+    KeyCopies,
+    key_name,
+    key_said,
+    owner_name,
+    said,
+)
 from sensor_shared.adapters.api_keys import KeyCheck
 from sensor_shared.adapters.clickhouse import ClickHouseSettings
 from sensor_shared.adapters.database import Database, DatabaseAwayError
@@ -49,6 +57,13 @@ async def database(lines: Lines) -> AsyncIterator[Database]:
 async def check(redis: Redis, database: Database) -> KeyCheck:
     """Another service's own, as the gateway has it."""
     return KeyCheck(redis, database)
+
+
+async def held(redis: Redis, name: str) -> bytes:
+    """What a copy in Redis says."""
+    copy = await redis.get(name)
+    assert isinstance(copy, bytes)
+    return said(copy) or b""
 
 
 async def session(http: httpx.AsyncClient, username: str = "user") -> dict[str, str]:
@@ -137,6 +152,42 @@ async def test_a_copy_made_from_an_old_fact_does_not_bring_a_revoked_key_back(
     with pytest.raises(InvalidTokenError, match="revoked"):
         await check.verify(made["key"])
     await slow.close()
+
+
+async def test_changes_that_are_announced_in_the_wrong_order_leave_the_later_one(
+    http: httpx.AsyncClient, check: KeyCheck, redis: Redis, database: Database
+) -> None:
+    """Two replicas change a user one after the other, and the first is late to say so."""
+    headers = await session(http)
+    made = await make(http, headers)
+    users, copies = Users(database, redis), KeyCopies(redis)
+    user = await users.find("user")
+    assert user is not None
+    record = key_said(await held(redis, key_name(made["id"])))
+    assert record is not None
+    await users.save(replace(user, role=Role.READONLY, version=9))
+    await users.save(replace(user, role=Role.READONLY, disabled=True, version=10))
+    await copies.put_owner("user", Role.READONLY, disabled=False, version=9)
+    with pytest.raises(InvalidTokenError, match="owner is disabled"):
+        await check.verify(made["key"])
+    await copies.put_owner("user", Role.USER, disabled=False, version=11)
+    assert (await check.verify(made["key"])).role is Role.USER
+    await copies.put(made["id"], replace(record, revoked=True, version=2))
+    await copies.put(made["id"], record)
+    with pytest.raises(InvalidTokenError, match="revoked"):
+        await check.verify(made["key"])
+
+
+async def test_what_is_no_copy_is_made_anew(
+    http: httpx.AsyncClient, check: KeyCheck, redis: Redis
+) -> None:
+    """As an older program may have left it."""
+    made = await make(http, await session(http))
+    for name in (key_name(made["id"]), owner_name("user")):
+        for text in ("", "user", "null", '{"digest": "x", "owner": "user"}'):
+            await redis.set(name, text, ex=KEPT_SECONDS)
+            assert (await check.verify(made["key"])).subject == "user"
+            assert await held(redis, name)
 
 
 async def test_without_redis_a_revocation_holds_within_ten_seconds(

@@ -1,6 +1,7 @@
 """Latest values: the quick way and the operation say the same, and many devices at once."""
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,10 +15,11 @@ from redis.exceptions import RedisError
 from starlette.exceptions import HTTPException
 
 from sensor_gateway.app import Gateway
-from sensor_gateway.joined_reads import JoinedReads
+from sensor_gateway.joined_reads import JoinedReads, Read
 from sensor_gateway.models import LatestOfMany
 from sensor_gateway.quick_latest import QuickLatest
 from sensor_shared.adapters import redis as redis_adapter
+from sensor_shared.adapters.bucket import Draw
 from sensor_shared.adapters.latest import LatestReadings
 from sensor_shared.adapters.redis import RedisSettings
 from sensor_shared.adapters.sessions import session_key
@@ -185,15 +187,35 @@ async def test_a_token_that_has_expired_since_is_not_known_to_the_quick_way(
 
 
 class Purse:
-    """Has so many tokens."""
+    """Has so many tokens; knows that it has none after it has refused once."""
 
     def __init__(self, tokens: int):
         self.tokens = tokens
+        self.has_refused = False
 
-    async def take(self, scope: Any, claims: Claims) -> None:  # noqa: ARG002  (a port)
+    def plain(self, scope: Any, claims: Claims) -> list[Draw]:  # noqa: ARG002  (a port)
+        return []
+
+    def refuses(self, draws: Sequence[Draw]) -> bool:  # noqa: ARG002
+        return self.has_refused
+
+    async def take(self, scope: Any, draws: Sequence[Draw]) -> None:  # noqa: ARG002
         if not self.tokens:
+            self.has_refused = True
             raise HTTPException(429, "too many requests")
         self.tokens -= 1
+
+
+@dataclass
+class CountedReads:
+    """The real ones; they are counted."""
+
+    reads: JoinedReads
+    asked: int = 0
+
+    async def ask(self, session: str, device_id: str) -> Read:
+        self.asked += 1
+        return await self.reads.ask(session, device_id)
 
 
 async def test_the_toll_is_taken_for_what_the_quick_way_answers_and_who_has_none_is_handed_on(
@@ -204,13 +226,16 @@ async def test_the_toll_is_taken_for_what_the_quick_way_answers_and_who_has_none
     await ways.plain.get(METRICS, headers=good)
     quick: Any = gateway._app._app
     quick._toll = purse = Purse(2)
+    quick._reads = counted = CountedReads(quick._reads)
     await ways.quick.get("/api/v1/devices/nobody/metrics", headers=good)
     assert (purse.tokens, handed_on.asked) == (2, 1)
     for _ in range(2):
         assert (await ways.quick.get(METRICS, headers=good)).status_code == 200
     assert (purse.tokens, handed_on.asked) == (0, 1)
-    await ways.quick.get(METRICS, headers=good)
-    assert handed_on.asked == 2
+    for _ in range(3):
+        await ways.quick.get(METRICS, headers=good)
+    assert handed_on.asked == 4
+    assert counted.asked == 4, "who is known to have nothing left costs no read"
 
 
 async def test_both_ways_count_the_request_under_the_same_route(

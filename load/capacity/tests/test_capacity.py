@@ -260,3 +260,13 @@ async def test_a_device_takes_the_memory_in_redis_that_the_model_says(redis: Red
     assert latest / count == pytest.approx(sizes.LATEST_BYTES, rel=0.2)
     windows += (1 + minutes) * sizes.KEY_BYTES
     assert windows == pytest.approx(sizes.redis_bytes(1, 1.0, 0) - sizes.LATEST_BYTES, rel=0.1)
+
+
+def test_the_help_says_what_each_number_means_with_its_default(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    told = " ".join(capsys.readouterr().out.split())
+    for word in ("seconds between two readings of a device (1.0)", "GB of its disks (30000.0)"):
+        assert word in told

@@ -29,7 +29,6 @@ from sensor_alerts.sweep.readings import StoredReadings
 from sensor_alerts.sweep.scan import Scan
 from sensor_alerts.sweep.silence import Silence
 from sensor_alerts.sweep.tick import Tick
-from sensor_alerts.tasks import end
 from sensor_shared.adapters import redis
 from sensor_shared.adapters.clickhouse import GIVING_WAY
 from sensor_shared.adapters.database import Database, DatabaseAwayError
@@ -39,6 +38,7 @@ from sensor_shared.adapters.rules_file import RulesFile
 from sensor_shared.runtime.events import EventApp
 from sensor_shared.runtime.function import Receive, Scope, Send
 from sensor_shared.runtime.settings import config_file
+from sensor_shared.runtime.tasks import end
 from sensor_shared.telemetry.logs import logger
 
 _CHECK_SECONDS: Final = 2.0
@@ -88,8 +88,8 @@ class AlertsFunction:
 
     async def start(self) -> None:
         """Opens clients, queue and gRPC server; what is away is tried again until it answers."""
-        settings, limits = self._settings, self._settings.limits
-        window_ms, update = int(limits.deduplication * 1000), timedelta(seconds=limits.update)
+        settings, pace = self._settings, self._settings.pace
+        window_ms, update = int(pace.deduplication * 1000), timedelta(seconds=pace.update)
         shared = redis.connect(settings.redis, wait=_REDIS_WAIT_SECONDS)
         database = Database(settings.clickhouse)
         sweep_database = Database(
@@ -105,7 +105,7 @@ class AlertsFunction:
             settings.smtp,
             settings.webhook,
             settings.mqtt,
-            limits=limits.limits(),
+            limits=pace.limits(),
             routes=self._routes,
             redis=shared,
             database=database,

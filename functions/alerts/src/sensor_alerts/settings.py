@@ -50,8 +50,8 @@ class SweepSettings(Section):
     """Seconds that one such query may take."""
 
 
-class LimitsSettings(Section):
-    """Section LIMITS: what belongs to one alert, and how often people are told.
+class PaceSettings(Section):
+    """Section PACE: what belongs to one alert, and how often people are told.
 
     All of them hold back notifications, never records.
     """
@@ -89,7 +89,7 @@ class AlertServiceSettings(Settings):
     rules: RulesSettings = RulesSettings()
     sweep: SweepSettings = SweepSettings()
     latest: LatestSettings = LatestSettings()
-    limits: LimitsSettings = LimitsSettings()
+    pace: PaceSettings = PaceSettings()
     notify: NotifySettings = NotifySettings()
     smtp: SmtpSettings = SmtpSettings()
     webhook: WebhookSettings = WebhookSettings()

@@ -15,7 +15,8 @@ from redis.exceptions import RedisError
 from sensor_auth.domain import Client, SecurityEvent
 from sensor_auth.security_log import SecurityLog
 from sensor_auth.settings import KeySettings
-from sensor_shared.adapters.api_keys import KeyCopies, KeyRecord, used_key
+from sensor_shared.adapters.api_key_copies import KeyCopies, KeyRecord
+from sensor_shared.adapters.api_keys import used_key
 from sensor_shared.adapters.database import Database, utc
 from sensor_shared.contracts.access import FOR_MACHINES, Action, Claims
 from sensor_shared.contracts.api_keys import ApiKey
@@ -72,6 +73,7 @@ class StoredKey:
             created_at=int(self.created_at.timestamp()),
             expires_at=int(self.expires_at.timestamp()),
             revoked=self.revoked_at is not None,
+            version=self.version,
         )
 
 

@@ -1,7 +1,6 @@
 """The auth service put together."""
 
 import asyncio
-import contextlib
 import os
 import sys
 from collections.abc import Sequence
@@ -37,6 +36,7 @@ from sensor_shared.runtime.http.exchange import Exchange
 from sensor_shared.runtime.http.guard import Guard
 from sensor_shared.runtime.http.limits import Limits
 from sensor_shared.runtime.settings import ServerSettings, config_file
+from sensor_shared.runtime.tasks import end
 
 _QUERY_SECONDS = 5
 
@@ -137,10 +137,7 @@ class Auth:
 
     async def stop(self) -> None:
         """Closes the clients."""
-        if self._settling is not None:
-            self._settling.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._settling
+        await end([self._settling])
         await self._keys.stop()
         await self._security.stop()
         self._passwords.close()

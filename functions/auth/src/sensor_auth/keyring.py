@@ -6,7 +6,6 @@ it signs, and stays published until its last token has expired (`sensor_auth.rot
 
 import asyncio
 import base64
-import contextlib
 import hashlib
 import json
 import time
@@ -19,6 +18,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 from cryptography.hazmat.primitives.serialization import load_pem_private_key, load_pem_public_key
 
 from sensor_shared.runtime.settings import SettingsError
+from sensor_shared.runtime.tasks import end
 from sensor_shared.telemetry.logs import logger
 
 _LOOK_SECONDS = 1.0
@@ -114,10 +114,7 @@ class KeyRing:
 
     async def stop(self) -> None:
         """Ends that."""
-        if self._task is not None:
-            self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
+        await end([self._task])
 
     async def _run(self) -> None:
         while True:

@@ -15,6 +15,7 @@ from clickhouse_connect.driver.exceptions import ClickHouseError
 from sensor_auth.domain import SecurityEvent
 from sensor_shared.adapters.database import Database, DatabaseAwayError
 from sensor_shared.contracts.events import new_id
+from sensor_shared.runtime.tasks import end
 from sensor_shared.telemetry import metrics
 from sensor_shared.telemetry.logs import logger
 
@@ -109,10 +110,7 @@ class SecurityLog:
 
     async def stop(self) -> None:
         """Writes what waits, for 5 seconds at most."""
-        if self._task is not None:
-            self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
+        await end([self._task])
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_LAST_SECONDS):
                 while self._left and await self._write():

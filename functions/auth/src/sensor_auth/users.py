@@ -11,7 +11,7 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from sensor_auth.domain import ConflictError, User
-from sensor_shared.adapters.api_keys import KeyCopies
+from sensor_shared.adapters.api_key_copies import KeyCopies
 from sensor_shared.adapters.database import Database, utc
 from sensor_shared.contracts.access import Role
 
@@ -125,7 +125,9 @@ class Users:
         """
         await self._keep(user.username, user)
         with contextlib.suppress(RedisError, OSError):
-            await self._owners.put_owner(user.username, user.role, disabled=user.disabled)
+            await self._owners.put_owner(
+                user.username, user.role, disabled=user.disabled, version=user.version
+            )
 
     async def _keep(self, username: str, user: User | None) -> None:
         text = json.dumps(None if user is None else asdict(user), default=datetime.isoformat)

@@ -9,10 +9,9 @@ import pyarrow as pa
 
 from sensor_consumer.delivery import Delivery
 from sensor_consumer.ports import Writer
+from sensor_shared.contracts.rollups import LATE_AFTER_SECONDS
 from sensor_shared.telemetry import metrics
 
-LATE_AFTER_SECONDS: Final = 30
-"""For how long every run of the rollups takes up a minute by itself after it has ended."""
 COVERS_SECONDS: Final = 5
 """For how long one mark speaks for all readings of its minute that this process stores."""
 _FORGET_ABOVE: Final = 10_000

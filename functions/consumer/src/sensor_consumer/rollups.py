@@ -9,12 +9,18 @@ from typing import Any, Final, Protocol
 
 from clickhouse_connect.driver.exceptions import ClickHouseError
 
-from sensor_consumer.marks import COVERS_SECONDS, LATE_AFTER_SECONDS
-from sensor_consumer.summaries import LEVELS, MINUTE
+from sensor_consumer.marks import COVERS_SECONDS
+from sensor_consumer.summaries import LEVELS
 from sensor_shared.adapters.database import DatabaseAwayError
 from sensor_shared.contracts.errors import Retry
 from sensor_shared.contracts.events import PING, Event
-from sensor_shared.contracts.readings.model import MAX_AHEAD_MS, RETENTION_MS
+from sensor_shared.contracts.readings.model import MAX_AHEAD_MS
+from sensor_shared.contracts.rollups import (
+    LATE_AFTER_SECONDS,
+    MINUTE,
+    SKEW_SECONDS,
+    WHOLE_SECONDS,
+)
 from sensor_shared.telemetry import metrics
 from sensor_shared.telemetry.logs import logger
 
@@ -25,13 +31,9 @@ SLICE_DEVICES: Final = 1_000
 _MOST_SLICES: Final = 20
 _BREATH_SECONDS: Final = 0.05
 _ABOVE_ALL_IDS: Final = "~"
-_SKEW_SECONDS: Final = 30
-"""By how much the clocks of consumer and server may differ."""
 _OPEN_SECONDS: Final = 150
 """What a run takes up without marks at most; what was missed before that is marked first."""
-_AHEAD_SECONDS: Final = MAX_AHEAD_MS // 1_000 + _SKEW_SECONDS
-_WHOLE_SECONDS: Final = RETENTION_MS // 1_000 - 3_600
-"""Raw rows that are younger are all there; older ones leave, part by part."""
+_AHEAD_SECONDS: Final = MAX_AHEAD_MS // 1_000 + SKEW_SECONDS
 
 # All times are epoch seconds by the server's clock.
 _CLOCK: Final = """
@@ -130,7 +132,7 @@ class Rollups:
         ((begun, last, first, readings),) = await self._database.rows(_CLOCK)
         if readings:
             # No run is known: a new table, or none for so long that its record has expired.
-            await self._newest(begun, last - LATE_AFTER_SECONDS - _SKEW_SECONDS if last else first)
+            await self._newest(begun, last - LATE_AFTER_SECONDS - SKEW_SECONDS if last else first)
             await self._late(begun)
         elapsed = time.perf_counter() - started
         metrics.ROLLUP_DURATION.observe(elapsed * 1000)
@@ -138,7 +140,7 @@ class Rollups:
 
     async def _newest(self, begun: int, unseen: int) -> None:
         """Takes up what may have been stored, unmarked, since the last finished run began."""
-        missed = _minute(max(unseen, begun - _WHOLE_SECONDS))
+        missed = _minute(max(unseen, begun - WHOLE_SECONDS))
         start = max(missed, _minute(begun - _OPEN_SECONDS))
         if missed < start:
             count, at = (start - missed) // MINUTE, begun - self._hold
@@ -148,7 +150,7 @@ class Rollups:
 
     async def _late(self, begun: int) -> None:
         """Takes up what is marked."""
-        until, oldest = begun - self._hold, begun - _WHOLE_SECONDS
+        until, oldest = begun - self._hold, begun - WHOLE_SECONDS
         rows = await self._database.rows(_LATE, until=until, oldest=oldest, limit=self._limit)
         minutes = [minute for (minute,) in rows]
         if minutes:

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from typing import Final
 
 from sensor_shared.contracts.readings import METRICS
+from sensor_shared.contracts.rollups import MINUTE
 
 _DEVICES: Final = "device_id > {after:String} AND device_id <= {to:String}"
-MINUTE: Final = 60
 HOUR: Final = 3_600
 DAY: Final = 86_400
 

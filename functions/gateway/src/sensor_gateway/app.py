@@ -11,6 +11,7 @@ from sensor_gateway.cache import Cache
 from sensor_gateway.device_routes import fleet_routes
 from sensor_gateway.devices import Devices
 from sensor_gateway.export.chunks import Chunks
+from sensor_gateway.export.leases import Leases
 from sensor_gateway.export.routes import export_routes
 from sensor_gateway.export.slots import Slots
 from sensor_gateway.history.queries import Histories
@@ -130,6 +131,8 @@ class Gateway:
             ttl_seconds=limits.stats_seconds,
             now_ms=now_ms,
         )
+        leases = Leases(self._redis, limits.exports_per_user)
+        self._exports = Slots(limits.exports, limits.exports_per_user, leases)
         self.rest = rest_service(
             title="TWINUP gateway",
             description="Devices, their latest metrics and their history; exports and aggregates.",
@@ -142,7 +145,7 @@ class Gateway:
                 export_routes(
                     long,
                     Chunks(self._database),
-                    Slots(limits.exports, limits.exports_per_user),
+                    self._exports,
                     chunk_rows=limits.export_chunk_rows,
                     seconds=limits.export_seconds,
                     chunk_seconds=limits.export_chunk_seconds,
@@ -157,7 +160,7 @@ class Gateway:
                 service_routes(self._parts),
             ],
         )
-        quick = QuickLatest(self.rest, tokens, JoinedReads(self._redis, stored), toll=rates)
+        quick = QuickLatest(self.rest, tokens, JoinedReads(self._redis, stored), rates)
         self._app = Exchange("gateway", cross_origin(quick, settings.cors), settings.server)
 
     async def start(self) -> None:
@@ -171,6 +174,7 @@ class Gateway:
         """Ends what goes on, and closes the clients."""
         await self._streams.stop()
         await self._feed.stop()
+        await self._exports.stop()
         await self._parts.stop()
         await self._devices.stop()
         await self._keys.stop()

@@ -1,7 +1,6 @@
 """Which of the parts behind the gateway answer, looked at in the background."""
 
 import asyncio
-import contextlib
 from collections.abc import Awaitable, Callable
 
 from clickhouse_connect.driver.exceptions import ClickHouseError
@@ -9,6 +8,7 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from sensor_shared.adapters.database import Database, DatabaseAwayError
+from sensor_shared.runtime.tasks import end
 from sensor_shared.telemetry.logs import logger
 
 
@@ -65,10 +65,7 @@ class Parts:
 
     async def stop(self) -> None:
         """Ends asking."""
-        if self._task is not None:
-            self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
+        await end([self._task])
 
     async def _run(self) -> None:
         while True:

@@ -6,6 +6,7 @@ untouched: there is one place for each rule and each error.
 """
 
 import re
+from collections.abc import Sequence
 from typing import Final, NamedTuple, Protocol
 
 from redis.exceptions import RedisError
@@ -14,6 +15,7 @@ from starlette.exceptions import HTTPException
 from sensor_gateway.joined_reads import JoinedReads
 from sensor_gateway.parameters import DEVICE_ID_PATTERN
 from sensor_shared.adapters import latest_record
+from sensor_shared.adapters.bucket import Draw
 from sensor_shared.contracts.access import Action, Claims
 from sensor_shared.contracts.readings.document import encode
 from sensor_shared.runtime.function import AsgiApp, Receive, Scope, Send
@@ -43,7 +45,13 @@ class KnownTokens(Protocol):
 class Toll(Protocol):
     """Takes what a request costs from the buckets of its caller."""
 
-    async def take(self, scope: Scope, claims: Claims) -> None:
+    def plain(self, scope: Scope, claims: Claims) -> list[Draw]:
+        """Returns what it costs."""
+
+    def refuses(self, draws: Sequence[Draw]) -> bool:
+        """Tells, and asks nobody, whether it is known already that there is too little left."""
+
+    async def take(self, scope: Scope, draws: Sequence[Draw]) -> None:
         """Returns when it was taken.
 
         Raises:
@@ -73,13 +81,12 @@ class QuickLatest:
         app: the REST service.
         tokens: verified before.
         reads: of sessions and latest readings.
-        toll: is taken for what is answered here, and only for that; None: requests cost nothing.
-            Whoever is refused is handed on, to be told so where that is told to everybody.
+        toll: is taken for what is answered here, and only for that, so after the read. Whoever is
+            refused is handed on, to be told so where that is told to everybody; and while that is
+            known here, without a read.
     """
 
-    def __init__(
-        self, app: AsgiApp, tokens: KnownTokens, reads: JoinedReads, toll: Toll | None = None
-    ):
+    def __init__(self, app: AsgiApp, tokens: KnownTokens, reads: JoinedReads, toll: Toll):
         self._app = app
         self._tokens = tokens
         self._reads = reads
@@ -89,8 +96,8 @@ class QuickLatest:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers, or hands on."""
         asked = self._asked(scope)
-        record = None if asked is None else await self._record(asked)
-        if asked is None or record is None or not await self._paid(scope, asked.claims):
+        record = None if asked is None else await self._paid_record(scope, asked)
+        if asked is None or record is None:
             await self._app(scope, receive, send)
             return
         scope["route"] = _ROUTE
@@ -129,13 +136,18 @@ class QuickLatest:
         tag = found.get(b"if-none-match")
         return _Asked(device_id, claims, None if tag is None else tag.decode("latin-1"))
 
-    async def _paid(self, scope: Scope, claims: Claims) -> bool:
+    async def _paid_record(self, scope: Scope, asked: _Asked) -> bytes | None:
+        draws = self._toll.plain(scope, asked.claims)
+        if self._toll.refuses(draws):
+            return None
+        record = await self._record(asked)
+        if record is None:
+            return None
         try:
-            if self._toll is not None:
-                await self._toll.take(scope, claims)
+            await self._toll.take(scope, draws)
         except HTTPException:
-            return False
-        return True
+            return None
+        return record
 
     async def _record(self, asked: _Asked) -> bytes | None:
         """Returns the record, None when the session has ended or Redis has none."""

@@ -52,7 +52,7 @@ class ReadSettings(Section):
     exports: Positive = 4
     """That run at the same time in one process."""
     exports_per_user: Positive = 2
-    """Of them, for one user."""
+    """That run at the same time for one user, in all processes; in each while Redis is away."""
     export_seconds: Positive = 3_600
     """After that an export is cut; what came is good, and another goes on from there."""
     export_chunk_rows: Annotated[int, Field(ge=1, le=1_000_000)] = 50_000

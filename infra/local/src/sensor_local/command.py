@@ -1,12 +1,16 @@
-"""How a command that works on Kafka ends: what people are told, and its exit status."""
+"""How a command on Kafka or ClickHouse ends: what people are told, and its exit status."""
 
-from collections.abc import Callable
-from typing import TextIO
+import asyncio
+from collections.abc import Callable, Coroutine, Mapping
+from typing import Any, TextIO
 
+from clickhouse_connect.driver.exceptions import ClickHouseError
 from confluent_kafka import KafkaException
 
 from sensor_dispatcher.wiring import WiringError
+from sensor_local.addresses import Addresses
 from sensor_local.failure import StartError
+from sensor_shared.adapters.clickhouse import ClickHouseSettings
 
 
 def exit_status(work: Callable[[], int], err: TextIO, *mistakes: type[Exception]) -> int:
@@ -27,3 +31,26 @@ def exit_status(work: Callable[[], int], err: TextIO, *mistakes: type[Exception]
     except KeyboardInterrupt:
         return 130
     return 1
+
+
+def on_clickhouse(
+    work: Callable[[ClickHouseSettings], Coroutine[Any, Any, int]],
+    environ: Mapping[str, str],
+    err: TextIO,
+) -> int:
+    """Returns the exit status of what works on ClickHouse alone, as `exit_status` does.
+
+    Args:
+        work: the command, given the server that the environment names, or else the one that runs
+            here.
+        environ: the environment.
+        err: gets the error in one line.
+    """
+
+    def run() -> int:
+        try:
+            return asyncio.run(work(Addresses(environ).clickhouse))
+        except (ClickHouseError, OSError) as error:
+            raise StartError(f"ClickHouse: {error}") from error
+
+    return exit_status(run, err)

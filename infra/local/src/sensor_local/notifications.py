@@ -5,18 +5,13 @@ its neighbours name, else on the one that runs here; the alert service sends wha
 """
 
 import argparse
-import asyncio
 import json
 import os
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, TextIO
 
-from clickhouse_connect.driver.exceptions import ClickHouseError
-
-from sensor_local.addresses import Addresses
-from sensor_local.command import exit_status
-from sensor_local.failure import StartError
+from sensor_local.command import on_clickhouse
 from sensor_shared.adapters.clickhouse import ClickHouseSettings, connect
 
 _CHOSEN: Final = (
@@ -92,15 +87,8 @@ def main(
 ) -> int:
     """Command line entry; returns the exit status."""
     options = _options(arguments)
-
-    def work() -> int:
-        try:
-            settings = Addresses(os.environ if environ is None else environ).clickhouse
-            return asyncio.run(run(options, settings, out))
-        except (ClickHouseError, OSError) as error:
-            raise StartError(f"ClickHouse: {error}") from error
-
-    return exit_status(work, err)
+    given = os.environ if environ is None else environ
+    return on_clickhouse(lambda settings: run(options, settings, out), given, err)
 
 
 if __name__ == "__main__":

@@ -3,8 +3,8 @@
 ClickHouse has the facts: the table `api_keys`, and the owner's role and state in `users`. Redis has
 copies of both. A copy is good for a minute; then ClickHouse is asked again, and only where that is
 away is a copy good for an hour. What is changed is written to ClickHouse first and over its copy in
-Redis then, and a copy made from ClickHouse replaces only the one that was there before ClickHouse
-was asked; so nobody who read the old fact can put it back.
+Redis then, unless a later version is there already; and a copy made from ClickHouse replaces only
+the one that was there before ClickHouse was asked. So nobody who has the old fact can put it back.
 
 A revoked key, and every key of a user who was disabled or lost a role, is refused
 
@@ -15,17 +15,26 @@ A revoked key, and every key of a user who was disabled or lost a role, is refus
 """
 
 import hmac
-import json
 import time
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any, Final
 
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
+from sensor_shared.adapters.api_key_copies import (
+    KeyCopies,
+    KeyRecord,
+    copy_of,
+    is_good,
+    key_name,
+    key_said,
+    key_says,
+    owner_name,
+    said,
+)
 from sensor_shared.adapters.database import Database, DatabaseAwayError, utc
 from sensor_shared.adapters.single_flight import SingleFlight
 from sensor_shared.adapters.tokens import InvalidTokenError
@@ -33,54 +42,15 @@ from sensor_shared.contracts.access import Action, Claims, Role
 from sensor_shared.contracts.api_keys import ApiKey
 from sensor_shared.telemetry import metrics
 
-GOOD_SECONDS: Final = 60
-KEPT_SECONDS: Final = 3_600
-_UNKNOWN_KEPT_SECONDS: Final = 10
 _HERE_SECONDS: Final = 10.0
 _REMEMBERED: Final = 10_000
 _USED_EVERY_SECONDS: Final = 60.0
-_UNKNOWN: Final = "null"
 USED_KEPT_SECONDS: Final = 400 * 86_400
 _KEY: Final = (
-    "SELECT digest, owner, scopes, created_at, expires_at, revoked_at IS NOT NULL"
+    "SELECT digest, owner, scopes, created_at, expires_at, revoked_at IS NOT NULL, version"
     " FROM api_keys FINAL WHERE id = {id:String}"
 )
-# KEYS: a copy. ARGV: what was there when ClickHouse was asked, what ClickHouse said, for how many
-# seconds. Returns what is there now.
-_REPLACE: Final = """
-if (redis.call('GET', KEYS[1]) or 'nothing') == ARGV[1] then
-  redis.call('SET', KEYS[1], ARGV[2], 'EX', ARGV[3])
-end
-return redis.call('GET', KEYS[1])
-"""
-_OWNER: Final = "SELECT role, disabled FROM users FINAL WHERE username = {username:String}"
-
-
-@dataclass(frozen=True, slots=True)
-class KeyRecord:
-    """What is known of a key; times are seconds since the epoch."""
-
-    digest: str
-    owner: str
-    scopes: tuple[str, ...]
-    created_at: int
-    expires_at: int
-    revoked: bool
-
-
-class KeyCopies:
-    """The copies in Redis; whoever changes a fact calls it after ClickHouse has the change."""
-
-    def __init__(self, redis: Redis):
-        self._redis = redis
-
-    async def put(self, id_: str, record: KeyRecord) -> None:
-        """Replaces the copy of a key; raises RedisError or OSError without Redis."""
-        await self._redis.set(_key(id_), _to_json(record), ex=KEPT_SECONDS)
-
-    async def put_owner(self, username: str, role: Role, *, disabled: bool) -> None:
-        """Replaces what is known of a user; raises RedisError or OSError without Redis."""
-        await self._redis.set(_owner(username), "" if disabled else role, ex=KEPT_SECONDS)
+_OWNER: Final = "SELECT role, disabled, version FROM users FINAL WHERE username = {username:String}"
 
 
 class KeyCheck:
@@ -102,6 +72,7 @@ class KeyCheck:
         clock: Callable[[], float] = time.monotonic,
     ):
         self._redis = redis
+        self._copies = KeyCopies(redis)
         self._database = database
         self._now = now
         self._clock = clock
@@ -148,42 +119,38 @@ class KeyCheck:
         owner = self._owners.get(id_, "")
         # Two keys of a Redis cluster may be at two servers, so this is no MGET.
         pipeline = self._redis.pipeline(transaction=False)
-        for name in (_key(id_), _owner(owner)):
+        for name in (key_name(id_), owner_name(owner)):
             pipeline.get(name)
             pipeline.pttl(name)
         stored, stored_ms, role, role_ms = await pipeline.execute()
-        if not _good(stored, stored_ms):
-            stored = await self._renewed(_key(id_), stored, lambda: self._key_text(id_))
-        record = _from_json(stored) if stored is not None else None
+        if not is_good(stored, stored_ms):
+            stored = await self._renewed(key_name(id_), stored, lambda: self._key_copy(id_))
+        says = said(stored)
+        record = None if says is None else key_said(says)
         if record is None:
             return None, ""
         if record.owner != owner:
             owner = record.owner
             _remember(self._owners, id_, owner)
             pipeline = self._redis.pipeline(transaction=False)
-            pipeline.get(_owner(owner))
-            pipeline.pttl(_owner(owner))
+            pipeline.get(owner_name(owner))
+            pipeline.pttl(owner_name(owner))
             role, role_ms = await pipeline.execute()
-        if not _good(role, role_ms):
-            role = await self._renewed(_owner(owner), role, lambda: self._stored_role(owner))
-        return record, (role or b"").decode()
+        if not is_good(role, role_ms):
+            role = await self._renewed(owner_name(owner), role, lambda: self._owner_copy(owner))
+        return record, (said(role) or b"").decode()
 
     async def _renewed(
         self, name: str, before: bytes | None, ask: Callable[[], Any]
     ) -> bytes | None:
         """Returns what is in Redis after ClickHouse was asked; without it the copy of before."""
         try:
-            text = await self._asking.ask(name, ask)
+            copy = await self._asking.ask(name, ask)
         except DatabaseAwayError:
-            if before is None:
+            if said(before) is None:
                 raise
             return before
-        seconds = _UNKNOWN_KEPT_SECONDS if text == _UNKNOWN else KEPT_SECONDS
-        # Somebody may have revoked it meanwhile: what is in Redis then is newer.
-        found: bytes | None = await self._redis.eval(
-            _REPLACE, 1, name, b"nothing" if before is None else before, text, seconds
-        )
-        return found
+        return await self._copies.renew(name, before, copy)
 
     async def _without_redis(self, id_: str) -> tuple[KeyRecord | None, str]:
         until, record, role = self._here.get(id_, (float("-inf"), None, ""))
@@ -192,25 +159,40 @@ class KeyCheck:
         record = await self._asking.ask(f"key {id_}", lambda: self._stored_key(id_))
         if record is not None:
             owner = record.owner
-            role = await self._asking.ask(f"owner {owner}", lambda: self._stored_role(owner))
+            role, _ = await self._asking.ask(f"owner {owner}", lambda: self._stored_role(owner))
         _remember(self._here, id_, (self._clock() + _HERE_SECONDS, record, role))
         return record, role
 
-    async def _key_text(self, id_: str) -> str:
-        return _to_json(await self._stored_key(id_))
+    async def _key_copy(self, id_: str) -> bytes:
+        record = await self._stored_key(id_)
+        return copy_of(0 if record is None else record.version, key_says(record))
+
+    async def _owner_copy(self, username: str) -> bytes:
+        role, version = await self._stored_role(username)
+        return copy_of(version, role)
 
     async def _stored_key(self, id_: str) -> KeyRecord | None:
         rows = await self._database.rows(_KEY, id=id_)
         if not rows:
             return None
-        digest, owner, scopes, created_at, expires_at, revoked = rows[0]
+        digest, owner, scopes, created_at, expires_at, revoked, version = rows[0]
         return KeyRecord(
-            digest, owner, tuple(scopes), _epoch(created_at), _epoch(expires_at), bool(revoked)
+            digest=digest,
+            owner=owner,
+            scopes=tuple(scopes),
+            created_at=_epoch(created_at),
+            expires_at=_epoch(expires_at),
+            revoked=bool(revoked),
+            version=int(version),
         )
 
-    async def _stored_role(self, username: str) -> str:
+    async def _stored_role(self, username: str) -> tuple[str, int]:
+        """Returns the role, "" for who is not there or disabled, and the user's version."""
         rows = await self._database.rows(_OWNER, username=username)
-        return "" if not rows or rows[0][1] else str(rows[0][0])
+        if not rows:
+            return "", 0
+        role, disabled, version = rows[0]
+        return "" if disabled else str(role), int(version)
 
     async def _mark_used(self, id_: str) -> None:
         """Says at most once a minute that the key was used; nothing depends on it."""
@@ -229,21 +211,6 @@ def used_key(id_: str) -> str:
     return f"auth:apikey:used:{id_}"
 
 
-def _good(copy: bytes | None, left_ms: int) -> bool:
-    """Tells whether a copy can be used without ClickHouse, by how long Redis still keeps it."""
-    if copy == _UNKNOWN.encode():
-        return True
-    return copy is not None and left_ms > (KEPT_SECONDS - GOOD_SECONDS) * 1000
-
-
-def _key(id_: str) -> str:
-    return f"auth:apikey:{id_}"
-
-
-def _owner(username: str) -> str:
-    return f"auth:owner:{username}"
-
-
 def _refused(reason: str, detail: str) -> InvalidTokenError:
     metrics.API_KEYS_REFUSED.labels(reason).inc()
     return InvalidTokenError(detail)
@@ -251,15 +218,6 @@ def _refused(reason: str, detail: str) -> InvalidTokenError:
 
 def _epoch(moment: datetime) -> int:
     return int(utc(moment).timestamp())
-
-
-def _to_json(record: KeyRecord | None) -> str:
-    return json.dumps(None if record is None else asdict(record))
-
-
-def _from_json(text: bytes) -> KeyRecord | None:
-    kept = json.loads(text)
-    return None if kept is None else KeyRecord(**{**kept, "scopes": tuple(kept["scopes"])})
 
 
 def _remember(kept: OrderedDict[str, Any], key: str, value: Any) -> None:

@@ -1,7 +1,6 @@
 """Public keys of the token issuer, fetched from its JWKS address and kept."""
 
 import asyncio
-import contextlib
 import time
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any
@@ -13,6 +12,7 @@ from pydantic import Field
 
 from sensor_shared.contracts.access import ALGORITHM
 from sensor_shared.runtime.settings import Section
+from sensor_shared.runtime.tasks import end
 from sensor_shared.telemetry.logs import logger
 
 _MAX_BYTES = 64 * 1024
@@ -60,10 +60,7 @@ class RemoteKeys:
 
     async def stop(self) -> None:
         """Ends the background task and closes the connection."""
-        if self._task is not None:
-            self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
+        await end([self._task])
         if self._session is not None:
             await self._session.close()
 

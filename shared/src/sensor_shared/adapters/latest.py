@@ -14,7 +14,7 @@ import hashlib
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import repeat
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, ClassVar, Final
 
 import numpy as np
 import pyarrow as pa
@@ -77,6 +77,8 @@ def _key(period: int) -> str:
 class LatestSettings(Section):
     """Section LATEST, the same for whoever writes and whoever reads."""
 
+    elsewhere: ClassVar[frozenset[str]] = frozenset({"timeout", "pause"})
+    """Of the consumer, which writes them."""
     ttl_seconds: Annotated[float, Field(gt=0, le=86_400)] = 300.0
     """Age at which a reading is no longer a latest one."""
 

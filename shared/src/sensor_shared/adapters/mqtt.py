@@ -4,12 +4,13 @@ import asyncio
 import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import aiomqtt
 from pydantic import Field, SecretStr
 
 from sensor_shared.runtime.settings import Section
+from sensor_shared.runtime.tasks import end
 from sensor_shared.telemetry.logs import logger
 
 _RECONNECT_SECONDS = 1.0
@@ -18,6 +19,10 @@ _RECONNECT_SECONDS = 1.0
 class MqttSettings(Section):
     """Section MQTT."""
 
+    elsewhere: ClassVar[frozenset[str]] = frozenset(
+        {"tries", "backoff", "backoff_max", "per_minute", "workers", "deadline"}
+    )
+    """Of the alert service, which publishes with patience."""
     host: str = "127.0.0.1"
     port: Annotated[int, Field(gt=0, le=65_535)] = 1883
     username: str | None = None
@@ -82,9 +87,7 @@ class Publisher:
         if self.connected:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._waiting.join(), drain_seconds)
-        self._task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await self._task
+        await end([self._task])
 
     def publish(self, topic: str, payload: bytes, *, retain: bool = False) -> None:
         """Queues a message; never waits."""

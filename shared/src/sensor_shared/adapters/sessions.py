@@ -14,13 +14,19 @@ What is kept, and why a revoked token can never become valid again:
 A session that was opened while Redis was away is not in it, and ends when Redis is back.
 """
 
+from collections.abc import Sequence
+from typing import Final
+
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from sensor_shared.adapters.database import Database
-from sensor_shared.adapters.single_flight import SingleFlight
+from sensor_shared.adapters.group_commit import GroupCommit
 
-_REVOKED = "SELECT count() FROM revocations WHERE session = {session:String}"
+_REVOKED: Final = "SELECT session FROM revocations WHERE session IN {sessions:Array(String)}"
+_GROUP: Final = 1_000
+_FLIGHTS: Final = 2
+"""Queries under way at once, however many sessions ask."""
 
 
 def session_key(session: str) -> str:
@@ -33,16 +39,17 @@ def session_key(session: str) -> str:
 
 
 class SessionCheck:
-    """Looks a session up: one EXISTS in Redis, or one point query in ClickHouse.
+    """Looks a session up: one EXISTS in Redis, or its part of a query in ClickHouse.
 
-    Those who ask ClickHouse for the same session at the same time share the query. Its answer is
-    not kept: the end of a session holds without Redis too.
+    All who ask ClickHouse share its queries, whatever their sessions: what is asked while queries
+    are under way goes with the next one. So its work is bounded, and every answer is from after
+    its question. No answer is kept: the end of a session holds without Redis too.
     """
 
     def __init__(self, redis: Redis, database: Database):
         self._redis = redis
         self._database = database
-        self._asking: SingleFlight[bool] = SingleFlight()
+        self._ask = GroupCommit(self._not_revoked, max_items=_GROUP, max_commits=_FLIGHTS)
 
     async def stands(self, session: str) -> bool:
         """Tells whether the session has not ended.
@@ -53,8 +60,9 @@ class SessionCheck:
         try:
             return bool(await self._redis.exists(session_key(session)))
         except (RedisError, OSError):
-            return await self._asking.ask(session, lambda: self._not_revoked(session))
+            return await self._ask(session)
 
-    async def _not_revoked(self, session: str) -> bool:
-        [[revocations]] = await self._database.rows(_REVOKED, session=session)
-        return not revocations
+    async def _not_revoked(self, sessions: Sequence[str]) -> list[bool]:
+        rows = await self._database.rows(_REVOKED, sessions=list(dict.fromkeys(sessions)))
+        revoked = {session for (session,) in rows}
+        return [session not in revoked for session in sessions]

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, ClassVar, Self
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -20,10 +20,15 @@ class Section(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    elsewhere: ClassVar[frozenset[str]] = frozenset()
+    """Keys that the section has in other processes alone. The environment may hold them."""
+
 
 class ServerSettings(Section):
     """Section SERVER: where a process listens."""
 
+    elsewhere: ClassVar[frozenset[str]] = frozenset({"hsts_seconds"})
+    """Of the REST services."""
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65_535)] = 8080
     max_body_bytes: Annotated[int, Field(gt=0)] = 2 * 1024 * 1024
@@ -46,7 +51,8 @@ class Settings(BaseModel):
 
         Sections that this process does not have are left to the others: one environment
         serves them all. A key that a section does not have is a mistake, in the file and in
-        the environment alike.
+        the environment alike; but in the environment it may be one that the section has
+        `elsewhere`.
 
         `TWINUP_<SECTION>_<KEY>_FILE` names a file that holds the value, as container platforms
         hand out secrets: the environment of a process is seen by more eyes than its files.
@@ -67,7 +73,10 @@ class Settings(BaseModel):
             if not variable.startswith(PREFIX) or section not in sections or not key:
                 continue
             name, key = sections[section], key.lower()
-            plain = _kept_in_file(key, cls.model_fields[name].annotation)
+            kind = cls.model_fields[name].annotation
+            if _is_elsewhere(key, kind):
+                continue
+            plain = _kept_in_file(key, kind)
             try:
                 given = value if plain is None else _read_value(variable, value, environ)
             except (OSError, ValueError) as error:
@@ -94,6 +103,11 @@ def _kept_in_file(key: str, section: Any) -> str | None:
     fields: Mapping[str, Any] = getattr(section, "model_fields", {})
     plain = key.removesuffix(_FILE.lower())
     return plain if key not in fields and plain in fields else None
+
+
+def _is_elsewhere(key: str, section: Any) -> bool:
+    keys: frozenset[str] = getattr(section, "elsewhere", frozenset())
+    return key.removesuffix(_FILE.lower()) in keys - section.model_fields.keys()
 
 
 def _read_value(variable: str, file: str, environ: Mapping[str, str]) -> str:

@@ -36,6 +36,8 @@ def _gaps_of_answers(operation: dict[str, Any]) -> Iterator[str]:
         needed |= {"401", "403", "429", "503"}
     if "requestBody" in operation:
         needed |= {"400", "408", "413"}
+    if operation.get("parameters"):
+        needed.add("414")
     if operation.get("parameters") or "requestBody" in operation:
         needed.add("422")
     for status in sorted(needed - answers.keys()):

@@ -16,9 +16,9 @@ from sensor_alerts.notify.claims import Claim, Claims
 from sensor_alerts.notify.ledger import Ledger
 from sensor_alerts.notify.line import Line
 from sensor_alerts.notify.settings import ChannelSettings
-from sensor_alerts.tasks import end
 from sensor_shared.adapters.database import DatabaseAwayError
 from sensor_shared.contracts.alert_changes import AlertSnapshot
+from sensor_shared.runtime.tasks import end
 from sensor_shared.telemetry import alert_metrics
 from sensor_shared.telemetry.logs import logger
 

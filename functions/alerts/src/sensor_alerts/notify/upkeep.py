@@ -17,8 +17,8 @@ from sensor_alerts.notify.ledger import Ledger
 from sensor_alerts.notify.notifier import Notifier
 from sensor_alerts.notify.sender import Sender, version_at
 from sensor_alerts.notify.settings import NotifySettings
-from sensor_alerts.tasks import end
 from sensor_shared.adapters.database import DatabaseAwayError
+from sensor_shared.runtime.tasks import end
 from sensor_shared.telemetry import alert_metrics
 from sensor_shared.telemetry.logs import logger
 

@@ -10,10 +10,10 @@ from pydantic import ValidationError
 
 from sensor_alerts.domain.silence import Silence
 from sensor_alerts.silences.store import SilenceStore
-from sensor_alerts.tasks import end
 from sensor_shared.adapters.database import DatabaseAwayError
 from sensor_shared.contracts.alert_changes import AlertSnapshot
 from sensor_shared.contracts.events import new_id
+from sensor_shared.runtime.tasks import end
 from sensor_shared.telemetry.logs import logger
 
 MAX_SILENCES: Final = 10_000

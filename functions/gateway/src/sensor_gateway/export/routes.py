@@ -116,7 +116,7 @@ def export_routes(
         except (SpanError, PositionError) as error:
             raise HTTPException(422, str(error)) from error
         selection = Selection(asked, wanted(metric), device, region, type_)
-        slots.take(claims.subject)
+        give_back = await slots.take(claims.subject)
         try:
             following = None if limit is None else await chunks.end_of(selection, place, limit)
             stream = ExportStream(
@@ -128,7 +128,7 @@ def export_routes(
             )
             parts = await stream.open(place)
         except BaseException:
-            slots.give_back(claims.subject)
+            give_back()
             raise
         return ExportResponse(
             parts,
@@ -140,7 +140,7 @@ def export_routes(
             },
             seconds=seconds,
             part_seconds=chunk_seconds,
-            ended=lambda: slots.give_back(claims.subject),
+            ended=give_back,
         )
 
     return router

@@ -2,9 +2,8 @@
 
 The consumer makes rollups anew in runs: docs/decisions/0007-rollups-are-made-anew.md. A run that
 began at B has seen all that was stored before B. What was stored since is either marked, because
-its minute had ended, or its minute lies after B less the minute and a half within which nobody
-marks. So the minutes with an open mark, and all after B less two minutes, are read from the raw
-rows instead.
+its minute had ended for long enough, or its minute lies after B less `UNMARKED_SECONDS`. So the
+minutes with an open mark, and all after that, are read from the raw rows instead.
 """
 
 import asyncio
@@ -14,12 +13,8 @@ from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
 from sensor_gateway.rollups.stretches import Stretch, joined, within
-from sensor_shared.contracts.readings.model import RETENTION_MS
+from sensor_shared.contracts.rollups import MINUTE, UNMARKED_SECONDS, WHOLE_SECONDS
 
-MINUTE: Final = 60
-_UNMARKED_SECONDS: Final = 120
-_WHOLE_SECONDS: Final = RETENTION_MS // 1_000 - 3_600
-"""Raw rows that are younger are all there, and marks of older minutes are never taken up."""
 _REMEMBERED: Final = 1_000
 _MOST_STRETCHES: Final = 50
 """That one query reads raw rows of: each adds a condition to it, and work."""
@@ -100,7 +95,7 @@ class Coverage:
 
     async def _ask(self) -> list[Stretch]:
         ((now, begun, marked),) = await self._database.rows(_STATE, most=_REMEMBERED)
-        whole = now - _WHOLE_SECONDS
-        fresh = max(begun - _UNMARKED_SECONDS, whole)
+        whole = now - WHOLE_SECONDS
+        fresh = max(begun - UNMARKED_SECONDS, whole)
         late = within(reversed(marked), [(whole, _FOREVER)])
         return joined([*late, (fresh, _FOREVER)], MINUTE)

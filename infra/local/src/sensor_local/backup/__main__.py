@@ -5,7 +5,6 @@ runs here.
 """
 
 import argparse
-import asyncio
 import os
 import sys
 from collections.abc import Mapping, Sequence
@@ -13,13 +12,11 @@ from datetime import UTC, datetime
 from typing import TextIO
 
 from clickhouse_connect.driver.asyncclient import AsyncClient
-from clickhouse_connect.driver.exceptions import ClickHouseError
 
-from sensor_local.addresses import Addresses
 from sensor_local.backup import statements
 from sensor_local.backup.contents import contents, lines
 from sensor_local.checkout import MIGRATIONS
-from sensor_local.command import exit_status
+from sensor_local.command import on_clickhouse
 from sensor_local.failure import StartError
 from sensor_shared.adapters.clickhouse import ClickHouseSettings, connect
 from sensor_shared.adapters.ddl import DdlError
@@ -48,8 +45,8 @@ async def run(options: argparse.Namespace, settings: ClickHouseSettings, out: Te
     """Does what the options say.
 
     Raises:
-        StartError: for a place that is none.
-        MigrationError, DdlError: when what was restored does not fit the migrations here.
+        StartError: for a place that is none, and when what was restored does not fit the
+            migrations here.
         ClickHouseError, OSError: when ClickHouse refuses or does not answer.
     """
     # The database may not be there yet.
@@ -87,7 +84,10 @@ async def _restore(
         statements.restore(was, settings.database, options.source, settings.cluster)
     )
     out.write(f"restored {settings.database} from {options.source}\n")
-    done = await migrate(settings, read_migrations(MIGRATIONS))
+    try:
+        done = await migrate(settings, read_migrations(MIGRATIONS))
+    except (MigrationError, DdlError) as error:
+        raise StartError(f"restored, but: {error}") from error
     out.write(f"applied: {', '.join(done)}\n" if done else "the schema is up to date\n")
 
 
@@ -99,17 +99,8 @@ def main(
 ) -> int:
     """Command line entry; returns the exit status."""
     options = _options(arguments)
-
-    def work() -> int:
-        try:
-            settings = Addresses(os.environ if environ is None else environ).clickhouse
-            return asyncio.run(run(options, settings, out))
-        except (MigrationError, DdlError) as error:
-            raise StartError(f"restored, but: {error}") from error
-        except (ClickHouseError, OSError) as error:
-            raise StartError(f"ClickHouse: {error}") from error
-
-    return exit_status(work, err)
+    given = os.environ if environ is None else environ
+    return on_clickhouse(lambda settings: run(options, settings, out), given, err)
 
 
 if __name__ == "__main__":

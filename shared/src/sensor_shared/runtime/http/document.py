@@ -71,6 +71,7 @@ def _responses(operation: dict[str, Any]) -> dict[str, Any]:
     statuses = [500]
     statuses += [401, 403, 429, 503] if operation["security"] else []
     statuses += [400, 408, 413] if has_body else []
+    statuses += [414] if operation.get("parameters") else []
     statuses += [422] if has_body or operation.get("parameters") else []
     answers: dict[str, Any] = operation["responses"]
     if "HTTPValidationError" in str(answers.get("422")):

@@ -69,13 +69,21 @@ class Limits:
         """
         _check(scope, await settled(begun))
 
-    async def take(self, scope: Scope, claims: Claims) -> None:
-        """Takes what a plain read costs, of the client's address and of the caller.
+    def plain(self, scope: Scope, claims: Claims) -> list[Draw]:
+        """Returns the draws of a plain read: from the client's address and from the caller."""
+        return [self.of_address(scope), self.of_caller(claims)]
+
+    def refuses(self, draws: Sequence[Draw]) -> bool:
+        """Tells, and asks nobody, whether it is known already that one has too little left."""
+        return any(self._buckets.refused(draw) is not None for draw in draws)
+
+    async def take(self, scope: Scope, draws: Sequence[Draw]) -> None:
+        """Takes from all of them.
 
         Raises:
             HTTPException: 429 when one of them has too little.
         """
-        await self.settle(scope, self.begin([self.of_address(scope), self.of_caller(claims)]))
+        await self.settle(scope, self.begin(draws))
 
     def per_address(self, policy: str) -> Callable[[Request], Awaitable[None]]:
         """Returns a dependency for an operation that is open: `Depends(limits.per_address(...))`.
