@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 from prometheus_client import REGISTRY
@@ -109,6 +110,30 @@ async def test_what_is_left_out_is_marked_as_missing(
     assert [note for note in found if note != "gap"] == ["0", "1", "2", "5"]
     assert found.count("gap") == 1
     assert left_out() == before + 2
+
+
+async def test_what_redis_forgot_when_it_crashed_is_marked_with_the_next_change(
+    tail: AlertTail, redis: Redis
+) -> None:
+    """Who comes back with an id from before it would otherwise take the stream for whole."""
+    live = LiveChanges(tail, keep=KEEP)
+    for version in range(3):
+        await live.tell(change(version))
+    entries = await held(redis)
+    await redis.xdel("alerts:live", *(str(entry.id) for entry in entries[1:]))
+    for version in (3, 4):
+        await live.tell(change(version))
+    found = [notes([one])[0] for one in await AlertTail(redis).after(entries[0].id, 100)]
+    assert found == ["3", "gap", "4"]
+
+
+async def test_what_was_cut_off_for_its_age_is_not_missing(tail: AlertTail, redis: Redis) -> None:
+    live, other = LiveChanges(tail, keep=KEEP), LiveChanges(AlertTail(redis), keep=KEEP)
+    await live.tell(change(0))
+    await asyncio.gather(*(other.tell(change(version)) for version in range(1, 3_000)))
+    await live.tell(change(3_000))
+    last: Any = await redis.xrevrange("alerts:live", count=1)
+    assert b"change" in last[0][1]
 
 
 async def test_who_ends_while_redis_is_away_says_that_it_was_not_done(

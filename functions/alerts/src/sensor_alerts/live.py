@@ -1,8 +1,8 @@
 """Tells of changes whoever follows alerts live: they are appended to the stream in Redis.
 
 It goes on beside everything else, so a Redis that is away delays neither a record, a notification
-nor an event. What is told may be told again; what was left out is marked in the stream as missing,
-and its readers ask for the alerts anew.
+nor an event. What is told may be told again; what was left out, or forgotten by a Redis that
+crashed, is marked in the stream as missing, and its readers ask for the alerts anew.
 """
 
 import asyncio
@@ -12,7 +12,7 @@ from typing import Annotated, Final
 from pydantic import Field
 from redis.exceptions import RedisError
 
-from sensor_shared.adapters.alert_tail import AlertTail
+from sensor_shared.adapters.alert_tail import AlertTail, EntryId
 from sensor_shared.adapters.group_commit import GroupCommit
 from sensor_shared.contracts.alert_changes import AlertChange
 from sensor_shared.runtime.settings import Section
@@ -48,6 +48,7 @@ class LiveChanges:
         self._write = GroupCommit(self._append, max_items=_MAX_BATCH)
         self._waiting = 0
         self._left_out = False
+        self._last: EntryId | None = None
         self._closing = asyncio.Event()
         self._log = logger(part="live")
 
@@ -76,7 +77,7 @@ class LiveChanges:
         after_gap, self._left_out = self._left_out, False
         while True:
             try:
-                await self._tail.append(changes, keep=self._keep, after_gap=after_gap)
+                await self._stream(changes, after_gap=after_gap)
             except (RedisError, OSError) as error:
                 self._log.warning("changes not streamed yet", count=len(changes), error=str(error))
             else:
@@ -89,3 +90,11 @@ class LiveChanges:
             else:
                 self._left_out = self._left_out or after_gap
                 return [False] * len(changes)
+
+    async def _stream(self, changes: Sequence[AlertChange], *, after_gap: bool) -> None:
+        last = self._last
+        newest = await self._tail.append(changes, keep=self._keep, after_gap=after_gap)
+        if last is not None and await self._tail.forgot(last):
+            self._log.warning("Redis has forgotten changes")
+            newest = await self._tail.append([], keep=self._keep, after_gap=True)
+        self._last = newest

@@ -62,11 +62,11 @@ class AlertTail:
 
     async def append(
         self, changes: Sequence[AlertChange], *, keep: int, after_gap: bool = False
-    ) -> None:
-        """Appends all of them in their order, or none.
+    ) -> EntryId:
+        """Appends all of them in their order, or none; returns the place of the last.
 
         Args:
-            changes: one that was appended before is appended again.
+            changes: at least one, unless after a gap; one that is there already comes again.
             keep: entries that stay at least; some more may.
             after_gap: whether others that belong before them never came.
         """
@@ -74,7 +74,16 @@ class AlertTail:
         async with self._redis.pipeline() as pipe:
             for fields in [{_GAP: b""}, *entries] if after_gap else entries:
                 pipe.xadd(self._key, fields, maxlen=keep)  # type: ignore[arg-type]
-            await pipe.execute()
+            places: list[bytes] = await pipe.execute()
+        return _id(places[-1])
+
+    async def forgot(self, place: EntryId) -> bool:
+        """Tells whether an entry is gone though older ones are not, as after a crash of Redis."""
+        async with self._redis.pipeline() as pipe:
+            pipe.xrange(self._key, min=str(place), max=str(place))
+            pipe.xrange(self._key, count=1)
+            own, first = await pipe.execute()
+        return not own and bool(first) and _id(first[0][0]) < place
 
     async def newest(self) -> EntryId:
         """Returns the place of the last entry, `BEGIN` when there is none."""

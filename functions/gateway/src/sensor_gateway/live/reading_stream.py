@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Iterable
 
 from fastapi.sse import format_sse_event
 
-from sensor_gateway.live.changes import Change
+from sensor_gateway.live.changes import ReadingChange
 from sensor_gateway.live.filters import Filter
 from sensor_gateway.live.stream import CHUNK_BYTES, Stream, Terms
 from sensor_shared.telemetry import metrics
@@ -32,10 +32,10 @@ class ReadingStream(Stream):
         self.begun = False
         """True once it was told what had changed before it was opened."""
         self._prefix = prefix
-        self._waiting: dict[tuple[str, str], Change] = {}
+        self._waiting: dict[str, ReadingChange] = {}
         self._version = 0
 
-    def offer(self, changes: Iterable[Change], version: int) -> None:
+    def offer(self, changes: Iterable[ReadingChange], version: int) -> None:
         """Adds what has changed.
 
         Args:
@@ -43,7 +43,7 @@ class ReadingStream(Stream):
             version: of the last change that there is, be it among them or not.
         """
         for change in changes:
-            self._waiting[change.key] = change
+            self._waiting[change.device_id] = change
         self._version = version
         if self._waiting:
             self.wake()
@@ -55,8 +55,8 @@ class ReadingStream(Stream):
             return
         self._waiting = {}
         piece = bytearray()
-        for key, change in batch.items():
-            if key in self._waiting:
+        for device_id, change in batch.items():
+            if device_id in self._waiting:
                 continue  # it has changed again meanwhile, and comes with the next ones
             piece += change.event()
             metrics.LIVE_EVENTS.inc()

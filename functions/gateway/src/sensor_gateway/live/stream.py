@@ -9,11 +9,12 @@ from typing import Final
 
 from fastapi.sse import KEEPALIVE_COMMENT, format_sse_event
 
-from sensor_gateway.live.changes import END, STATUS
 from sensor_shared.contracts.access import Claims
 from sensor_shared.telemetry import metrics
 
 CHUNK_BYTES: Final = 32 * 1024
+STATUS: Final = "status"
+END: Final = "end"
 _RETRY_MS: Final = 2_000
 
 
