@@ -294,6 +294,7 @@ async def test_a_reader_that_is_too_slow_is_told_to_list_anew(
 async def test_without_redis_it_says_so_and_misses_nothing_when_redis_is_back(
     live: Live, caller: Caller, append: Writer, lines: Lines
 ) -> None:
+    await append()  # of an empty stream nobody could tell what it was before
     async with live.follow(await caller.token("user"), ALERTS) as reader:
         await reader.next("reset")
         first = await append()
@@ -324,6 +325,7 @@ async def test_who_opens_it_while_redis_is_away_is_told_and_begins_when_it_is_ba
     serve: Serve, caller: Caller, append: Writer, lines: Lines
 ) -> None:
     token = await caller.token("user")
+    await append()
     async with serve() as live, live.follow(token, ALERTS) as reader:
         await reader.next("reset")
         await lines.redis.cut()

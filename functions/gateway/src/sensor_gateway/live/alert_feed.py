@@ -1,7 +1,6 @@
 """One look at Redis for all streams of alerts of this process, which lasts until a change comes."""
 
 import asyncio
-import contextlib
 import time
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
@@ -14,6 +13,7 @@ from sensor_gateway.live.alert_stream import AlertStream
 from sensor_gateway.live.followers import AWAY, UP, Followers
 from sensor_gateway.live.stream import Stream, Terms
 from sensor_shared.adapters.alert_tail import BEGIN, AlertTail, EntryId, LostError, entry_id
+from sensor_shared.runtime import tasks
 from sensor_shared.telemetry import metrics
 
 BLOCK_SECONDS: Final = 1.0
@@ -61,10 +61,7 @@ class AlertFeed:
 
     async def stop(self) -> None:
         """Ends following."""
-        if self._task is not None:
-            self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
+        await tasks.end([self._task])
 
     def open(self, terms: Terms, follows: AlertFilter, last_event_id: str | None) -> Stream:
         """Returns a stream; see `Feed`."""

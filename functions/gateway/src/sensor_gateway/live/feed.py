@@ -1,7 +1,6 @@
 """One look at Redis for all streams of this process: what has changed since the last one."""
 
 import asyncio
-import contextlib
 import secrets
 import time
 from collections.abc import Collection, Iterable
@@ -15,6 +14,7 @@ from sensor_gateway.live.followers import AWAY, UP, Followers
 from sensor_gateway.live.reading_stream import ReadingStream
 from sensor_gateway.live.records import LatestRecords
 from sensor_gateway.live.stream import Stream, Terms
+from sensor_shared.runtime import tasks
 from sensor_shared.telemetry import metrics
 
 _SHARE: Final = 0.2
@@ -57,10 +57,7 @@ class ReadingFeed:
 
     async def stop(self) -> None:
         """Ends polling."""
-        if self._task is not None:
-            self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
+        await tasks.end([self._task])
 
     def open(self, terms: Terms, follows: Filter, last_event_id: str | None) -> Stream:
         """Returns a stream; see `Feed`.

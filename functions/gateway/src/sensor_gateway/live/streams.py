@@ -1,7 +1,6 @@
 """All streams of this process, of every kind: how many there may be, and when each has to end."""
 
 import asyncio
-import contextlib
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -15,6 +14,7 @@ from sensor_gateway.settings import LiveSettings
 from sensor_shared.adapters.database import DatabaseAwayError
 from sensor_shared.adapters.sessions import SessionCheck
 from sensor_shared.contracts.access import Claims
+from sensor_shared.runtime import tasks
 from sensor_shared.telemetry import metrics
 
 F = TypeVar("F")
@@ -70,10 +70,7 @@ class Streams:
     async def stop(self) -> None:
         """Ends all streams and what looks after them."""
         self.leave()
-        if self._task is not None:
-            self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
+        await tasks.end([self._task])
 
     def open(self, feed: Feed[F], caller: Claims, follows: F, last_event_id: str | None) -> Stream:
         """Returns a stream; `close` it, whatever happens.
