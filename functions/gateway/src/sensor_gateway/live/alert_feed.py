@@ -98,8 +98,9 @@ class AlertFeed:
             LostError: when they are not held any more.
             RedisError, OSError: when Redis does not answer.
         """
-        if self._floor is not None and place >= self._floor:
-            begin = bisect_right(self._recent, place, key=lambda event: event.id)
+        begin = bisect_right(self._recent, place, key=lambda event: event.id)
+        # Only from an entry that is here itself: one that is not may have been lost with others.
+        if place == self._floor or (begin and self._recent[begin - 1].id == place):
             return self._recent[begin : begin + _PAGE]
         return [AlertEvent(entry) for entry in await self._tail.after(place, _PAGE)]
 
