@@ -105,9 +105,7 @@ def test_a_key_of_another_scheme_that_nobody_made_is_401(services: Services, nam
 
 
 @pytest.mark.parametrize("role", Role)
-def test_a_ticket_opens_its_stream_once_and_nothing_else(
-    services: Services, role: Role
-) -> None:
+def test_a_ticket_opens_its_stream_once_and_nothing_else(services: Services, role: Role) -> None:
     token = services.log_in(role).access
     streams = [
         operation.template for _, operation in services.guarded() if "ticket" in operation.schemes
