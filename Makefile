@@ -184,8 +184,8 @@ bench: setup ## Measure the whole flow and the API: SECONDS=60 of steady, HOLD=3
 bench-alerts: setup ## Measure alerts: from a breach to its row, sweeps over 100,000 devices: SECONDS=20
 	@$(PY) -m load.bench.alerts --seconds $(or $(SECONDS),20)
 
-bench-live: setup ## Measure what the live stream costs the gateway and Redis
-	@$(PY) load/bench/live.py
+bench-live: setup ## Measure what the live streams cost, and how soon a change of an alert is there
+	@$(PY) -m load.bench.live
 
 load: setup ## Play people and attackers over HTTP against what `make up` has started: SECONDS=60, USERS=20
 	@$(PY) -m load.locust $(if $(SECONDS),--seconds $(SECONDS)) $(if $(USERS),--users $(USERS))

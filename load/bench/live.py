@@ -1,7 +1,8 @@
-"""`make bench-live`: what one look at the latest readings costs the gateway, and sending them.
+"""`make bench-live`: what the live streams cost, and how long a change of an alert takes to one.
 
-Every device has changed at each poll, which is the most there is. CPU times are medians of one
-process on the real Redis, without sockets.
+Of readings: what one look at them costs the gateway, and sending them. Every device has changed at
+each poll, which is the most there is. CPU times are medians of one process on the real Redis,
+without sockets.
 """
 
 # ruff: noqa: SLF001 - one poll and one round of sending are measured, not the pauses between them
@@ -22,10 +23,11 @@ from redis.asyncio import Redis
 from rich.console import Console
 from rich.table import Table
 
+from load.bench import live_alerts
 from sensor_gateway.live.feed import ReadingFeed
 from sensor_gateway.live.filters import Filter
 from sensor_gateway.live.records import LatestRecords
-from sensor_gateway.live.stream import Stream
+from sensor_gateway.live.stream import Terms
 from sensor_local.background import down, up
 from sensor_local.folder import RunFolder
 from sensor_shared.adapters.latest import LatestReadings
@@ -59,6 +61,8 @@ def main() -> None:
     table = Table("devices", "streams", "follow", title="CPU milliseconds of one poll")
     for name in ("gateway: look", "Redis", "gateway: encode", "MB sent"):
         table.add_column(name, justify="right")
+    title = f"Changes of alerts, {live_alerts.RATE} a second"
+    alerts = Table("streams", "p50 ms", "p99 ms", "cores", title=title)
     with tempfile.TemporaryDirectory() as folder:
         run = RunFolder(Path(folder) / "run")
         environ = {**os.environ, "TWINUP_PORTS": "auto"}
@@ -70,9 +74,16 @@ def main() -> None:
                 look, redis, encode, sent = asyncio.run(_measure(port, devices, streams, follow))
                 cells = (f"{look:.0f}", f"{redis:.0f}", f"{encode:.0f}", f"{sent:.1f}")
                 table.add_row(f"{devices:,}", str(streams), what, *cells)
+            for streams in live_alerts.STREAMS:
+                found = asyncio.run(live_alerts.measure(port, streams))
+                alerts.add_row(str(streams), *(f"{value:.2f}" for value in found))
+            megabytes = asyncio.run(live_alerts.held(port))
         finally:
             down(run, lambda _line: None)
-    Console().print(table)
+    console = Console()
+    console.print(table)
+    console.print(alerts)
+    console.print(f"Redis holds {live_alerts.KEEP:,} changes in {megabytes:.1f} MB")
 
 
 async def _measure(
@@ -83,9 +94,8 @@ async def _measure(
         await redis.flushdb()
         latest = LatestReadings(redis)
         feed = ReadingFeed(LatestRecords(redis, ttl_seconds=300), seconds=1)
-        followed = [Stream(_CALLER, follow(number), 0, "", 1e9, 15) for number in range(streams)]
-        for stream in followed:
-            feed.add(stream)
+        terms = Terms(_CALLER, 1e9, 15)
+        followed = [feed.open(terms, follow(number), None) for number in range(streams)]
         for _ in range(_ROUNDS):
             await latest.update(_batch(devices))
             of_redis, began = await _used(redis), time.process_time()
@@ -93,7 +103,7 @@ async def _measure(
             looked, of_redis = time.process_time() - began, await _used(redis) - of_redis
             began, sent = time.process_time(), 0
             for stream in followed:
-                async for piece in stream._waiting_pieces():
+                async for piece in stream.pieces():
                     sent += len(piece)
             rounds.append((looked, of_redis, time.process_time() - began, sent / 1e9))
     look, redis_ms, encode, sent_mb = (

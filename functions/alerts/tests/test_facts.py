@@ -19,7 +19,9 @@ from sensor_alerts.domain.life import Outcome, Step
 from sensor_alerts.history import History
 from sensor_alerts.leases import Leases, Subject
 from sensor_alerts.ledger import Ledger
+from sensor_alerts.live import LiveChanges
 from sensor_alerts.outbox import Outbox
+from sensor_shared.adapters.alert_tail import BEGIN, AlertTail
 from sensor_shared.adapters.clickhouse import ClickHouseSettings
 from sensor_shared.adapters.database import Database
 from sensor_shared.adapters.kafka import EventPublisher, KafkaSettings
@@ -61,7 +63,9 @@ class Replica:
         self.history = History(self.database, self.changes)
         self.publisher = EventPublisher(KafkaSettings(brokers=brokers))
         self.told = Told()
-        self.outbox = Outbox(self.changes, self.told, self.publisher)
+        self.tail = AlertTail(self.redis)
+        self.live = LiveChanges(self.tail, keep=1_000)
+        self.outbox = Outbox(self.changes, self.told, self.publisher, self.live)
         self.leases = Leases(self.redis, seconds=lease_seconds)
         self.ledger = Ledger(self.leases, self.changes, self.history, self.outbox)
 
@@ -81,6 +85,7 @@ class Replica:
     async def close(self) -> None:
         await self.ledger.close()
         await self.outbox.stop()
+        await self.live.close()
         await self.changes.close()
         await self.publisher.close()
         await self.database.close()
@@ -178,6 +183,8 @@ async def test_what_a_dead_process_left_is_completed_told_of_and_published_by_an
     assert step.change in published(changes_topic, found.device_id, 1)
     await other.outbox.repair(other.ledger.complete)
     assert len(other.told.changes) == 1, "once it is done, it is not done again"
+    [entry] = await other.tail.after(BEGIN, 10)
+    assert entry.data == alert_changes.data_of(step.change)
 
 
 async def test_a_change_is_published_with_its_contract_and_then_noted(
@@ -191,6 +198,8 @@ async def test_a_change_is_published_with_its_contract_and_then_noted(
     (change,) = await asyncio.to_thread(published, changes_topic, found.device_id, 1)
     assert change == step.change
     assert change.alert == step.record.alert
+    [entry] = await replica.tail.after(BEGIN, 10)
+    assert entry.data == alert_changes.data_of(change)
 
     async def noted() -> bool:
         rows = await replica.database.rows("SELECT published FROM alert_changes FINAL")

@@ -105,21 +105,25 @@ def test_a_key_of_another_scheme_that_nobody_made_is_401(services: Services, nam
 
 
 @pytest.mark.parametrize("role", Role)
-def test_a_ticket_opens_what_takes_one_once_and_nothing_else(
-    services: Services, role: Role
-) -> None:
-    url = f"{services.urls['gateway']}/api/v1/live/tickets"
+def test_a_ticket_opens_its_stream_once_and_nothing_else(services: Services, role: Role) -> None:
     token = services.log_in(role).access
-    for name, operation in services.guarded():
-        made = requests.post(url, headers=bearer(token), timeout=10)
-        assert made.status_code == 201
-        ticket = made.json()["ticket"]
-        opens = "ticket" in operation.schemes and all(
-            role in PERMISSIONS[action] for action in operation.actions
-        )
-        first = services.call(name, operation, ticket=ticket)
-        assert (first.status_code not in {401, 403}) == opens, operation
-        assert services.call(name, operation, ticket=ticket).status_code in {401, 403}, operation
+    streams = [
+        operation.template for _, operation in services.guarded() if "ticket" in operation.schemes
+    ]
+    assert streams
+    for stream in streams:
+        url = f"{services.urls['gateway']}{stream}/tickets"
+        for name, operation in services.guarded():
+            made = requests.post(url, headers=bearer(token), timeout=10)
+            assert made.status_code == 201
+            ticket = made.json()["ticket"]
+            opens = operation.template == stream and all(
+                role in PERMISSIONS[action] for action in operation.actions
+            )
+            first = services.call(name, operation, ticket=ticket)
+            assert (first.status_code not in {401, 403}) == opens, operation
+            again = services.call(name, operation, ticket=ticket)
+            assert again.status_code in {401, 403}, operation
 
 
 def test_the_credential_is_looked_at_before_anything_else(services: Services) -> None:

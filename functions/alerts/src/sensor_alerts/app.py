@@ -16,6 +16,7 @@ from sensor_alerts.history import History
 from sensor_alerts.intake import Intake
 from sensor_alerts.leases import Leases
 from sensor_alerts.ledger import Ledger
+from sensor_alerts.live import LiveChanges
 from sensor_alerts.notify.notifications import Notifications
 from sensor_alerts.notify.routes import Routes, load_routes
 from sensor_alerts.outbox import Outbox
@@ -30,6 +31,7 @@ from sensor_alerts.sweep.scan import Scan
 from sensor_alerts.sweep.silence import Silence
 from sensor_alerts.sweep.tick import Tick
 from sensor_shared.adapters import redis
+from sensor_shared.adapters.alert_tail import AlertTail
 from sensor_shared.adapters.clickhouse import GIVING_WAY
 from sensor_shared.adapters.database import Database, DatabaseAwayError
 from sensor_shared.adapters.kafka import EventPublisher
@@ -111,7 +113,8 @@ class AlertsFunction:
             database=database,
             prefix=self._prefix,
         )
-        outbox = Outbox(changes, notifications.notifier, publisher)
+        live = LiveChanges(AlertTail(shared, self._prefix), keep=settings.stream.keep)
+        outbox = Outbox(changes, notifications.notifier, publisher, live)
         leases = Leases(shared, self._prefix)
         ledger = Ledger(leases, changes, history, outbox)
         intake = Intake(self._rules, ledger, history, window_ms=window_ms)
@@ -155,6 +158,7 @@ class AlertsFunction:
             history.close,
             changes.close,
             notifications.stop,
+            live.close,
             outbox.stop,
             ledger.close,
             server.stop,

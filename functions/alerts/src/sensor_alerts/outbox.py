@@ -1,13 +1,13 @@
-"""What happens after a change is stored: it is offered to the notifications and published.
+"""What happens after a change is stored: it is told live, offered to the notifications, published.
 
 ClickHouse knows of each change whether that is done. What a process did not get done, because it
-died or Kafka was away for long, any replica does on a later sweep: so both happen at least once.
+died or Kafka was away for long, any replica does on a later sweep: so all happen at least once.
 """
 
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Final, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from clickhouse_connect.driver.exceptions import ClickHouseError
 from confluent_kafka import KafkaException
@@ -25,6 +25,14 @@ _MAX_WAITING: Final = 10_000
 _MAX_BATCH: Final = 200
 _PAUSE_SECONDS: Final = 1.0
 _LONGEST_PAUSE: Final = 10.0
+_TELL_SECONDS: Final = 5.0
+
+
+class _Taken(NamedTuple):
+    """A change, and the telling of it that is under way."""
+
+    change: AlertChange
+    telling: "asyncio.Task[bool]"
 
 
 class Notifier(Protocol):
@@ -37,6 +45,13 @@ class Notifier(Protocol):
         """
 
 
+class Live(Protocol):
+    """Tells those who follow alerts live."""
+
+    async def tell(self, change: AlertChange) -> bool:
+        """Returns when they are told; false: it has to be done again."""
+
+
 class Publisher(Protocol):
     """What this needs of `adapters.kafka.EventPublisher`."""
 
@@ -45,12 +60,13 @@ class Publisher(Protocol):
 
 
 class Outbox:
-    """Offers and publishes changes in the background, in their order.
+    """Tells of changes, offers and publishes them in the background, in their order.
 
     Args:
         changes: knows what is published.
         notifier: is offered each change first.
         publisher: of the topic.
+        live: is told at once; whether it can be keeps nothing else waiting.
         topic: other than `sensor-alert-changes` in tests only.
     """
 
@@ -59,15 +75,18 @@ class Outbox:
         changes: Changes,
         notifier: Notifier,
         publisher: Publisher,
+        live: Live,
         *,
         topic: str = ALERT_CHANGES,
     ):
         self._changes = changes
         self._notifier = notifier
         self._publisher = publisher
+        self._live = live
         self._topic = topic
-        self._waiting: asyncio.Queue[AlertChange] = asyncio.Queue(_MAX_WAITING)
+        self._waiting: asyncio.Queue[_Taken] = asyncio.Queue(_MAX_WAITING)
         self._held: set[str] = set()
+        self._telling: set[asyncio.Task[bool]] = set()
         self._noting: set[asyncio.Task[None]] = set()
         self._task: asyncio.Task[None] | None = None
         self._log = logger(part="outbox")
@@ -98,10 +117,13 @@ class Outbox:
             change: as it is stored.
             news: false: nobody is to be told of it.
         """
+        telling = asyncio.create_task(self._live.tell(change))
+        self._telling.add(telling)
+        telling.add_done_callback(self._telling.discard)
         if news and not await self._offer(change):
             return
         try:
-            self._waiting.put_nowait(change)
+            self._waiting.put_nowait(_Taken(change, telling))
             self._held.add(change.change_id)
         except asyncio.QueueFull:
             self._log.warning("outbox full; a later sweep publishes", change=change.change_id)
@@ -120,11 +142,19 @@ class Outbox:
                 continue
             await before(change)
             await self._publisher.publish(self._topic, encode(change))
+            if not await self._told(change):
+                return  # Redis, without which there are no sweeps, has gone away
             if not await self._offer(change):
                 continue
             await self._changes.published(change)
             alert_metrics.ALERT_CHANGES_REPAIRED.inc()
             self._log.warning("published for another process", change=change.change_id)
+
+    async def _told(self, change: AlertChange) -> bool:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_TELL_SECONDS):
+                return await self._live.tell(change)
+        return False
 
     async def _offer(self, change: AlertChange) -> bool:
         """Tells whether it is offered; if not, a later sweep does it, and publishes then."""
@@ -149,18 +179,18 @@ class Outbox:
                 batch, pause = rest, min(2 * pause, _LONGEST_PAUSE)
             pause = _PAUSE_SECONDS
 
-    async def _published(self, batch: Sequence[AlertChange]) -> list[AlertChange]:
+    async def _published(self, batch: Sequence[_Taken]) -> list[_Taken]:
         """Publishes changes and notes it; returns those that Kafka did not take."""
         results = await asyncio.gather(
-            *(self._publisher.publish(self._topic, encode(change)) for change in batch),
+            *(self._publisher.publish(self._topic, encode(taken.change)) for taken in batch),
             return_exceptions=True,
         )
-        rest, done = list[AlertChange](), list[AlertChange]()
-        for change, result in zip(batch, results, strict=True):
+        rest, done = list[_Taken](), list[_Taken]()
+        for taken, result in zip(batch, results, strict=True):
             if isinstance(result, KafkaException):
-                rest.append(change)
+                rest.append(taken)
             elif result is None:
-                done.append(change)
+                done.append(taken)
             else:
                 raise result
         if rest:
@@ -172,13 +202,15 @@ class Outbox:
             task.add_done_callback(self._noting.discard)
         return rest
 
-    async def _note(self, done: Sequence[AlertChange]) -> None:
+    async def _note(self, done: Sequence[_Taken]) -> None:
         try:
-            await asyncio.gather(*(self._changes.published(change) for change in done))
+            told = await asyncio.gather(*(telling for _, telling in done))
+            changes = [change for (change, _), well in zip(done, told, strict=True) if well]
+            await asyncio.gather(*(self._changes.published(change) for change in changes))
         except (DatabaseAwayError, ClickHouseError) as error:
             # A later sweep publishes them once more.
             self._log.warning("not noted as published", count=len(done), error=str(error))
         finally:
-            for change in done:
-                self._held.discard(change.change_id)
+            for taken in done:
+                self._held.discard(taken.change.change_id)
                 self._waiting.task_done()

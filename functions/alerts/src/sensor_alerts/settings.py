@@ -5,6 +5,7 @@ from typing import Annotated
 from pydantic import Field, SecretStr
 
 from sensor_alerts.domain.limits import Limits
+from sensor_alerts.live import StreamSettings
 from sensor_alerts.notify.settings import (
     AlertMqttSettings,
     NotifySettings,
@@ -90,6 +91,7 @@ class AlertServiceSettings(Settings):
     sweep: SweepSettings = SweepSettings()
     latest: LatestSettings = LatestSettings()
     pace: PaceSettings = PaceSettings()
+    stream: StreamSettings = StreamSettings()
     notify: NotifySettings = NotifySettings()
     smtp: SmtpSettings = SmtpSettings()
     webhook: WebhookSettings = WebhookSettings()

@@ -20,10 +20,13 @@ from sensor_gateway.insight_routes import insight_routes
 from sensor_gateway.joined_reads import JoinedReads
 from sensor_gateway.latest import Latest
 from sensor_gateway.latest_routes import latest_routes
-from sensor_gateway.live import routes as live
+from sensor_gateway.live import opening as live
+from sensor_gateway.live.alert_feed import BLOCK_SECONDS, AlertFeed
+from sensor_gateway.live.alert_routes import alert_live_routes
 from sensor_gateway.live.feed import ReadingFeed
 from sensor_gateway.live.guard import TicketGuard
 from sensor_gateway.live.records import LatestRecords
+from sensor_gateway.live.routes import live_routes
 from sensor_gateway.live.streams import Streams
 from sensor_gateway.live.tickets import Tickets
 from sensor_gateway.newest import NewestReadings
@@ -39,6 +42,7 @@ from sensor_gateway.standings import Standings
 from sensor_gateway.stats import Stats
 from sensor_gateway.windows import Windows
 from sensor_shared.adapters import redis
+from sensor_shared.adapters.alert_tail import AlertTail
 from sensor_shared.adapters.api_keys import KeyCheck
 from sensor_shared.adapters.database import Database
 from sensor_shared.adapters.jwks import RemoteKeys
@@ -108,8 +112,15 @@ class Gateway:
             LatestRecords(self._redis, ttl_seconds=settings.latest.ttl_seconds, now_ms=now_ms),
             seconds=settings.live.poll_seconds,
         )
-        self._streams = Streams(self._feed, sessions, settings.live)
+        # A look at changes of alerts keeps its connection until one comes.
+        patient = settings.redis.timeout + BLOCK_SECONDS
+        self._blocking = redis.connect(
+            settings.redis.model_copy(update={"timeout": patient}), pause=1.0
+        )
+        self._alert_feed = AlertFeed(AlertTail(self._redis), AlertTail(self._blocking))
+        self._streams = Streams(sessions, settings.live)
         tickets = Tickets(self._redis)
+        ticket_guard = TicketGuard(long, tickets, sessions, rates)
         stored = LatestReadings(self._redis, ttl_seconds=settings.latest.ttl_seconds, now_ms=now_ms)
         latest = Latest(stored, readings, NewestReadings(self._database))
         ttl_ms = int(settings.latest.ttl_seconds * 1000)
@@ -154,9 +165,9 @@ class Gateway:
                     dear, Aggregates(self._database, coverage), max_days=limits.max_days
                 ),
                 reject_routes(dear, Rejects(self._database)),
-                live.live_routes(
-                    long, TicketGuard(long, tickets, sessions, rates), tickets, self._streams
-                ),
+                live_routes(long, ticket_guard, tickets, self._streams, self._feed),
+                # Before other operations of alerts: `live` is no id of one.
+                alert_live_routes(long, ticket_guard, tickets, self._streams, self._alert_feed),
                 service_routes(self._parts),
             ],
         )
@@ -168,6 +179,7 @@ class Gateway:
         self._keys.start()
         self._parts.start()
         self._feed.start()
+        self._alert_feed.start()
         self._streams.start()
 
     async def stop(self) -> None:
@@ -175,15 +187,18 @@ class Gateway:
         await self._streams.stop()
         await self._feed.stop()
         await self._exports.stop()
+        await self._alert_feed.stop()
         await self._parts.stop()
         await self._devices.stop()
         await self._keys.stop()
+        await self._blocking.aclose()
         await self._redis.aclose()
         await self._database.close()
 
     def alive(self) -> bool:
         """False when nobody looks after the parts or the streams any more."""
-        return self._parts.watched and self._feed.watched and self._streams.watched
+        watched = (self._parts, self._feed, self._alert_feed, self._streams)
+        return all(part.watched for part in watched)
 
     def ready(self) -> bool:
         """True when tokens can be checked and Redis or ClickHouse answers."""

@@ -80,10 +80,10 @@ class ReadSettings(Section):
 
 
 class LiveSettings(Section):
-    """Section LIVE: the live stream."""
+    """Section LIVE: the live streams."""
 
     poll_seconds: Annotated[float, Field(gt=0)] = 0.5
-    """Between two looks at Redis, by one poll for all streams of the process."""
+    """Between two looks at the latest readings, by one poll for all streams of the process."""
     heartbeat_seconds: Annotated[float, Field(gt=0)] = 15.0
     """Of silence, after which a comment is sent."""
     session_seconds: Annotated[float, Field(gt=0)] = 5.0

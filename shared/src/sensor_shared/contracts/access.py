@@ -28,6 +28,7 @@ class Action(StrEnum):
     DEVICES_READ = "devices:read"
     READINGS_READ = "readings:read"
     LIVE_FOLLOW = "live:follow"
+    ALERTS_READ = "alerts:read"
     REJECTS_READ = "rejects:read"
     PROFILE_READ = "profile:read"
     SESSION_END = "session:end"
@@ -48,6 +49,7 @@ PERMISSIONS: Final[Mapping[Action, frozenset[Role]]] = MappingProxyType(
         Action.DEVICES_READ: _EVERYBODY,
         Action.READINGS_READ: _EVERYBODY,
         Action.LIVE_FOLLOW: _EVERYBODY,
+        Action.ALERTS_READ: _EVERYBODY,
         Action.REJECTS_READ: _ADMINS,
         Action.PROFILE_READ: _EVERYBODY,
         Action.SESSION_END: _EVERYBODY,

@@ -134,13 +134,18 @@ def change_id(alert_id: str, version: int) -> str:
     return hashlib.blake2b(f"{alert_id}\0{version}".encode(), digest_size=16).hexdigest()
 
 
+def data_of(change: AlertChange) -> bytes:
+    """Returns the data of the event that carries a change."""
+    return msgspec.json.encode(change)
+
+
 def encode(change: AlertChange) -> Event:
     """Returns the event that carries a change; a repetition is the same event again."""
     return Event(
         id=change.change_id,
         source=SOURCE,
         type=ALERT_CHANGED_V1,
-        data=msgspec.json.encode(change),
+        data=data_of(change),
         content_type=JSON,
         subject=change.alert.alert_id,
         time=change.at,
@@ -154,7 +159,16 @@ def decode(event: Event) -> AlertChange:
     Raises:
         Poison: when the data is not such a change.
     """
+    return read(event.data)
+
+
+def read(data: bytes) -> AlertChange:
+    """Reads the data of such an event.
+
+    Raises:
+        Poison: when it is not such a change.
+    """
     try:
-        return _decoder.decode(event.data)
+        return _decoder.decode(data)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise Poison(f"not a change of an alert: {str(error)[:200]}") from error

@@ -24,6 +24,10 @@ ALERT_CHANGES_REPAIRED = Counter(
     "sensor_alerts_changes_repaired_total",
     "Changes of alerts that were published for a process which had died, or had no Kafka.",
 )
+ALERT_CHANGES_NOT_STREAMED = Counter(
+    "sensor_alerts_changes_not_streamed_total",
+    "Changes of alerts left out of the live stream, which says so: Redis was away for too long.",
+)
 ALERTS_WATCHED = Gauge(
     "sensor_alerts_watched", "Open and pending alerts that the last sweep looked at.", ["state"]
 )

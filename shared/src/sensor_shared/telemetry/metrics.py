@@ -227,6 +227,16 @@ LIVE_EVENTS = Counter("sensor_gateway_live_events_total", "Changes sent to live 
 LIVE_ENDED = Counter(
     "sensor_gateway_live_ended_total", "Live streams that the gateway ended, and why.", ["reason"]
 )
+LIVE_RESETS = Counter(
+    "sensor_gateway_live_resets_total",
+    "Times that a live stream told its client to list the alerts anew, and why.",
+    ["reason"],
+)
+LIVE_ALERT_LATENCY = Histogram(
+    "sensor_gateway_live_alert_latency_ms",
+    "From the decision about a change of an alert until the live streams have it, milliseconds.",
+    buckets=LATENCY_MS,
+)
 LIVE_POLL_DURATION = Histogram(
     "sensor_gateway_live_poll_duration_ms",
     "One look at what has changed, for all live streams, milliseconds.",

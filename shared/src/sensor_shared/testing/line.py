@@ -39,6 +39,9 @@ class Line:
             await asyncio.wait(self._passing)
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if self._server is None:
+            writer.transport.abort()  # accepted in the moment of the cut
+            return
         # Known from the start: a connection that is still being made is cut as well.
         task = asyncio.current_task()
         if task is not None:

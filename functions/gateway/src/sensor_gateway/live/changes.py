@@ -1,6 +1,6 @@
-"""What a stream is told: the newest value of a thing, and its place in the order of changes."""
+"""What a stream of readings is told: the newest one of a device."""
 
-from typing import Final, Protocol
+from typing import Final
 
 from fastapi.sse import format_sse_event
 
@@ -8,29 +8,20 @@ from sensor_shared.adapters import latest_record
 from sensor_shared.contracts.readings.document import encode
 
 READING: Final = "reading"
-STATUS: Final = "status"
-END: Final = "end"
-
-
-class Change(Protocol):
-    """The newest value of one thing; a later one of the same `key` takes its place."""
-
-    key: tuple[str, str]
-    """The event's name, and the id of the thing."""
-    version: int
-    """The order of changes in this process."""
-
-    def event(self) -> bytes:
-        """Returns the event as it is sent, without an id."""
 
 
 class ReadingChange:
-    """The newest reading of a device; made into an event once, for all streams."""
+    """The newest reading of a device; made into an event once, for all streams.
 
-    __slots__ = ("_event", "device_id", "key", "record", "version")
+    Args:
+        device_id: whose it is.
+        record: it, as it is in Redis.
+        version: its place in the order of changes in this process.
+    """
+
+    __slots__ = ("_event", "device_id", "record", "version")
 
     def __init__(self, device_id: str, record: bytes, version: int):
-        self.key = (READING, device_id)
         self.device_id = device_id
         self.record = record
         self.version = version

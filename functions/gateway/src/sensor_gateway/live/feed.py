@@ -1,7 +1,6 @@
 """One look at Redis for all streams of this process: what has changed since the last one."""
 
 import asyncio
-import contextlib
 import secrets
 import time
 from collections.abc import Collection, Iterable
@@ -10,15 +9,16 @@ from typing import Final
 from redis.exceptions import RedisError
 
 from sensor_gateway.live.changes import ReadingChange
+from sensor_gateway.live.filters import Filter
+from sensor_gateway.live.followers import AWAY, UP, Followers
+from sensor_gateway.live.reading_stream import ReadingStream
 from sensor_gateway.live.records import LatestRecords
-from sensor_gateway.live.stream import Stream
+from sensor_gateway.live.stream import Stream, Terms
+from sensor_shared.runtime import tasks
 from sensor_shared.telemetry import metrics
-from sensor_shared.telemetry.logs import logger
 
 _SHARE: Final = 0.2
 """Of the time that polls may take: one that lasts long is followed by a longer pause."""
-UP: Final = "up"
-AWAY: Final = "away"
 
 
 class ReadingFeed:
@@ -42,11 +42,8 @@ class ReadingFeed:
         self._seconds = seconds
         self._known: dict[str, ReadingChange] = {}
         self._version = 0
-        self._streams: set[Stream] = set()
-        self._opened = asyncio.Event()
+        self._followers = Followers[ReadingStream]()
         self._task: asyncio.Task[None] | None = None
-        self._state = UP
-        self._log = logger(part="live")
         self.instance = secrets.token_hex(4)
 
     @property
@@ -60,41 +57,41 @@ class ReadingFeed:
 
     async def stop(self) -> None:
         """Ends polling."""
-        if self._task is not None:
-            self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
+        await tasks.end([self._task])
 
-    def add(self, stream: Stream) -> None:
-        """Tells this stream what changes from now on, and first what changed since its version."""
-        self._streams.add(stream)
-        if self._state != UP:
-            stream.tell(self._state)
-        self._opened.set()
+    def open(self, terms: Terms, follows: Filter, last_event_id: str | None) -> Stream:
+        """Returns a stream; see `Feed`.
 
-    def remove(self, stream: Stream) -> None:
+        An id of another process, of another filter, or nobody's, counts as none: then it gets all
+        that is known.
+        """
+        prefix = f"{self.instance}-{follows.digest}-"
+        since = _version(last_event_id, prefix)
+        stream = ReadingStream(terms, follows, since=since, prefix=prefix)
+        self._followers.add(stream)
+        return stream
+
+    def close(self, stream: Stream) -> None:
         """Tells this stream nothing more."""
-        self._streams.discard(stream)
+        self._followers.remove(stream)
 
     async def _run(self) -> None:
         while True:
-            await self._opened.wait()
+            await self._followers.some()
             started = time.perf_counter()
             await self._poll()
             took = time.perf_counter() - started
             metrics.LIVE_POLL_DURATION.observe(took * 1000)
             await asyncio.sleep(max(self._seconds, took / _SHARE - took))
-            if not self._streams:
-                self._opened.clear()
 
     async def _poll(self) -> None:
-        streams = list(self._streams)
+        streams = list(self._followers)
         try:
             found = await self._read(streams)
         except (RedisError, OSError) as error:
-            self._tell(AWAY, error=str(error))
+            self._followers.tell(AWAY, error=str(error))
             return
-        self._tell(UP)
+        self._followers.tell(UP)
         known = self._known
         changed = {
             device_id: record
@@ -117,22 +114,20 @@ class ReadingFeed:
             self._offer(stream, stream.follows.among(news))
             await asyncio.sleep(0)
 
-    def _offer(self, stream: Stream, news: Iterable[ReadingChange]) -> None:
+    def _offer(self, stream: ReadingStream, news: Iterable[ReadingChange]) -> None:
         if not stream.begun:
             news = [change for change in news if change.version > stream.since]
             stream.begun = True
         stream.offer(news, self._version)
 
-    async def _read(self, streams: Collection[Stream]) -> dict[str, bytes]:
+    async def _read(self, streams: Collection[ReadingStream]) -> dict[str, bytes]:
         if all(stream.follows.devices for stream in streams):
             ids = frozenset[str]().union(*(stream.follows.devices for stream in streams))
             return await self._records.of(ids) if ids else {}
         return await self._records.all()
 
-    def _tell(self, state: str, **why: str) -> None:
-        if state == self._state:
-            return
-        self._state = state
-        self._log.warning("changes known" if state == UP else "changes not known", **why)
-        for stream in self._streams:
-            stream.tell(state)
+
+def _version(last_event_id: str | None, prefix: str) -> int:
+    number = (last_event_id or "").removeprefix(prefix)
+    own = last_event_id is not None and last_event_id.startswith(prefix)
+    return int(number) if own and number.isascii() and number.isdigit() else 0

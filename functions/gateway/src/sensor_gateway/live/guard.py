@@ -16,7 +16,7 @@ from sensor_shared.runtime.http.limits import Limits
 _TICKET = APIKeyQuery(
     scheme_name="ticket",
     name="ticket",
-    description="Of POST /api/v1/live/tickets: opens one stream, once, within 30 seconds.",
+    description="Of POST …/tickets beside the stream, which it opens once, within 30 seconds.",
     auto_error=False,
 )
 

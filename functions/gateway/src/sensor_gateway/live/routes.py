@@ -1,30 +1,31 @@
-"""The REST operations of the live stream."""
+"""The REST operations of the live stream of readings."""
 
-from typing import Annotated, Any
+from typing import Annotated, Final
 
 from fastapi import APIRouter, Header, Query, Response, Security
-from fastapi.responses import StreamingResponse
-from pydantic import BaseModel, Field
-from redis.exceptions import RedisError
-from starlette.exceptions import HTTPException
 
+from sensor_gateway.live.feed import ReadingFeed
 from sensor_gateway.live.filters import Filter
 from sensor_gateway.live.guard import TicketGuard
-from sensor_gateway.live.stream import Stream
-from sensor_gateway.live.streams import Streams, TooManyError
-from sensor_gateway.live.tickets import TICKET_SECONDS, Tickets
-from sensor_gateway.parameters import DEVICE_ID_PATTERN
+from sensor_gateway.live.opening import (
+    MAX_CHOICES,
+    MAX_DEVICES,
+    Choices,
+    DeviceIds,
+    EventId,
+    StreamResponse,
+    Ticket,
+    described,
+    opened,
+    ticket_for,
+)
+from sensor_gateway.live.streams import Streams
+from sensor_gateway.live.tickets import Tickets
 from sensor_shared.contracts.access import Action, Claims
-from sensor_shared.runtime.function import Receive, Scope, Send
 from sensor_shared.runtime.http.guard import Guard
 from sensor_shared.runtime.http.problems import responses
 
-TAG = {"name": "live", "description": "Changes as they come."}
-MAX_DEVICES = 200
-"""That one stream may name; more are followed by region, by type, or all."""
-_MAX_CHOICES = 20
-_MAX_EVENT_ID = 64
-_EXAMPLE = """retry: 2000
+_EXAMPLE: Final = """retry: 2000
 
 event: reading
 data: {"device_id":"weather_station_001534","timestamp":"2026-11-25T10:00:00.000Z",\
@@ -34,44 +35,14 @@ data: {"device_id":"weather_station_001534","timestamp":"2026-11-25T10:00:00.000
 id: 5e1f3c2a-0d4f8a11-42
 
 """
-_STREAM: dict[int | str, dict[str, Any]] = {
-    200: {
-        "description": "The stream",
-        "content": {"text/event-stream": {"schema": {"type": "string"}, "example": _EXAMPLE}},
-    }
-}
-DeviceIds = list[Annotated[str, Field(pattern=DEVICE_ID_PATTERN)]]
-Choices = list[Annotated[str, Field(min_length=1, max_length=128)]]
-EventId = Annotated[str | None, Field(max_length=_MAX_EVENT_ID)]
-
-
-class Ticket(BaseModel):
-    """What opens one stream, once."""
-
-    ticket: str = Field(min_length=43, description="sent as `?ticket=…`")
-    expires_in: int = Field(gt=0, description="seconds", examples=[TICKET_SECONDS])
-
-
-class _StreamResponse(StreamingResponse):
-    """Closes the stream however the answer ends, also when it never begins."""
-
-    media_type = "text/event-stream"
-
-    def __init__(self, stream: Stream, streams: Streams):
-        # Proxies of nginx's kind would otherwise wait until some kilobytes have come together.
-        super().__init__(stream.events(), headers={"X-Accel-Buffering": "no"})
-        self._stream = stream
-        self._streams = streams
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        try:
-            await super().__call__(scope, receive, send)
-        finally:
-            self._streams.close(self._stream)
 
 
 def live_routes(
-    guard: Guard, ticket_guard: TicketGuard, tickets: Tickets, streams: Streams
+    guard: Guard,
+    ticket_guard: TicketGuard,
+    tickets: Tickets,
+    streams: Streams,
+    feed: ReadingFeed,
 ) -> APIRouter:
     """Returns the stream, and the tickets for it."""
     router = APIRouter(prefix="/api/v1/live", tags=["live"])
@@ -80,8 +51,8 @@ def live_routes(
         "",
         summary="Live stream",
         status_code=200,
-        response_class=_StreamResponse,
-        responses={**_STREAM, **responses(429, 503)},
+        response_class=StreamResponse,
+        responses={**described(_EXAMPLE), **responses(429, 503)},
     )
     async def live(  # noqa: PLR0917  (FastAPI passes them by name)
         caller: Annotated[Claims, Security(ticket_guard, scopes=[Action.LIVE_FOLLOW])],
@@ -89,11 +60,11 @@ def live_routes(
             DeviceIds | None, Query(max_length=MAX_DEVICES, description="these; default: all")
         ] = None,
         region: Annotated[
-            Choices | None, Query(max_length=_MAX_CHOICES, description="those in one of these")
+            Choices | None, Query(max_length=MAX_CHOICES, description="those in one of these")
         ] = None,
         type_: Annotated[
             Choices | None,
-            Query(alias="type", max_length=_MAX_CHOICES, description="those of one of these"),
+            Query(alias="type", max_length=MAX_CHOICES, description="those of one of these"),
         ] = None,
         last_event_id: Annotated[
             EventId, Query(description="as the header, for a browser that opens it anew")
@@ -114,12 +85,7 @@ def live_routes(
         follows = Filter(
             frozenset(device_id or ()), frozenset(region or ()), frozenset(type_ or ())
         )
-        try:
-            stream = streams.open(caller, follows, last_event_id_header or last_event_id)
-        except TooManyError as error:
-            status, wait = (429, "30") if error.own else (503, "5")
-            raise HTTPException(status, str(error), headers={"Retry-After": wait}) from error
-        return _StreamResponse(stream, streams)
+        return opened(streams, feed, caller, follows, last_event_id_header or last_event_id)
 
     @router.post(
         "/tickets",
@@ -135,12 +101,6 @@ def live_routes(
         For a browser's EventSource, which cannot send a header. The stream ends with the session
         and the token that the ticket was made with.
         """
-        try:
-            ticket = await tickets.make(caller, Action.LIVE_FOLLOW)
-        except (RedisError, OSError) as error:
-            raise HTTPException(
-                503, "tickets cannot be made now", headers={"Retry-After": "1"}
-            ) from error
-        return Ticket(ticket=ticket, expires_in=TICKET_SECONDS)
+        return await ticket_for(tickets, caller, Action.LIVE_FOLLOW)
 
     return router

@@ -1,21 +1,23 @@
-"""All streams of this process: how many there may be, and when each has to end."""
+"""All streams of this process, of every kind: how many there may be, and when each has to end."""
 
 import asyncio
-import contextlib
 import time
 from collections import Counter
 from collections.abc import Callable
+from typing import Any, TypeVar
 
 from clickhouse_connect.driver.exceptions import ClickHouseError
 
-from sensor_gateway.live.feed import ReadingFeed
-from sensor_gateway.live.filters import Filter
-from sensor_gateway.live.stream import Stream
+from sensor_gateway.live.followers import Feed
+from sensor_gateway.live.stream import Stream, Terms
 from sensor_gateway.settings import LiveSettings
 from sensor_shared.adapters.database import DatabaseAwayError
 from sensor_shared.adapters.sessions import SessionCheck
 from sensor_shared.contracts.access import Claims
+from sensor_shared.runtime import tasks
 from sensor_shared.telemetry import metrics
+
+F = TypeVar("F")
 
 
 class TooManyError(Exception):
@@ -30,7 +32,6 @@ class Streams:
     """Opens streams and ends them: with the session, the token, their time, or the process.
 
     Args:
-        feed: tells them what changes.
         sessions: tells whether a session stands.
         settings: the limits.
         now: seconds since the epoch.
@@ -38,17 +39,15 @@ class Streams:
 
     def __init__(
         self,
-        feed: ReadingFeed,
         sessions: SessionCheck,
         settings: LiveSettings,
         *,
         now: Callable[[], float] = time.time,
     ):
-        self._feed = feed
         self._sessions = sessions
         self._settings = settings
         self._now = now
-        self._open: set[Stream] = set()
+        self._open: dict[Stream, Feed[Any]] = {}
         self._of_user: Counter[str] = Counter()
         self._leaving = False
         self._task: asyncio.Task[None] | None = None
@@ -71,19 +70,16 @@ class Streams:
     async def stop(self) -> None:
         """Ends all streams and what looks after them."""
         self.leave()
-        if self._task is not None:
-            self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
+        await tasks.end([self._task])
 
-    def open(self, caller: Claims, follows: Filter, last_event_id: str | None) -> Stream:
+    def open(self, feed: Feed[F], caller: Claims, follows: F, last_event_id: str | None) -> Stream:
         """Returns a stream; `close` it, whatever happens.
 
         Args:
+            feed: tells it what is new.
             caller: whose token it lives on.
-            follows: the devices.
-            last_event_id: of the last event that the client has; one of another process, of
-                another filter, or nobody's, counts as none: then it gets all that is known.
+            follows: what it is told of.
+            last_event_id: of the last event that the client has.
 
         Raises:
             TooManyError: when there are too many.
@@ -93,30 +89,22 @@ class Streams:
             raise TooManyError(own=True)
         if len(self._open) >= limits.streams:
             raise TooManyError(own=False)
-        prefix = f"{self._feed.instance}-{follows.digest}-"
-        stream = Stream(
-            caller,
-            follows,
-            since=_version(last_event_id, prefix),
-            prefix=prefix,
-            life=min(limits.max_seconds, max(0.0, caller.expires_at - self._now())),
-            heartbeat=limits.heartbeat_seconds,
-        )
-        self._open.add(stream)
+        life = min(limits.max_seconds, max(0.0, caller.expires_at - self._now()))
+        stream = feed.open(Terms(caller, life, limits.heartbeat_seconds), follows, last_event_id)
+        self._open[stream] = feed
         self._of_user[caller.subject] += 1
         metrics.LIVE_STREAMS.set(len(self._open))
         if self._leaving:
             stream.end("shutdown")
-        self._feed.add(stream)
         return stream
 
     def close(self, stream: Stream) -> None:
         """Forgets a stream."""
-        self._feed.remove(stream)
-        if stream not in self._open:
+        feed = self._open.pop(stream, None)
+        if feed is None:
             return
-        self._open.discard(stream)
-        self._of_user[stream.caller.subject] -= 1
+        feed.close(stream)
+        self._of_user[stream.terms.caller.subject] -= 1
         self._of_user += Counter()  # only those above zero stay
         metrics.LIVE_STREAMS.set(len(self._open))
 
@@ -125,7 +113,7 @@ class Streams:
             await asyncio.sleep(self._settings.session_seconds)
             sessions: dict[str, list[Stream]] = {}
             for stream in self._open:
-                sessions.setdefault(stream.caller.session, []).append(stream)
+                sessions.setdefault(stream.terms.caller.session, []).append(stream)
             for session, streams in sessions.items():
                 if not await self._stands(session):
                     for stream in streams:
@@ -136,9 +124,3 @@ class Streams:
             return await self._sessions.stands(session)
         except (DatabaseAwayError, ClickHouseError):
             return True  # without Redis nothing is sent; it is asked again
-
-
-def _version(last_event_id: str | None, prefix: str) -> int:
-    number = (last_event_id or "").removeprefix(prefix)
-    own = last_event_id is not None and last_event_id.startswith(prefix)
-    return int(number) if own and number.isascii() and number.isdigit() else 0
