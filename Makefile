@@ -177,9 +177,10 @@ test-bench: setup ## Measure what the stages of one event cost, with ratios to a
 	@$(PY) load/bench/stages.py
 
 # Only a whole run is written down.
-bench: setup ## Measure the whole flow and the API: SECONDS=60 of steady, HOLD=30 of max, ONLY="steady max api"
+bench: setup ## Measure the whole flow and the API: SECONDS=60 of steady, HOLD=30 of max, ONLY="steady max api", FORMS="single" of max
 	@$(PY) -m load.bench.flow --seconds $(or $(SECONDS),60) --hold-seconds $(or $(HOLD),30) \
-	  $(if $(ONLY),--only $(ONLY),--output load/results/latest.json)
+	  $(if $(ONLY),--only $(ONLY)) $(if $(FORMS),--forms $(FORMS)) \
+	  $(if $(ONLY)$(FORMS),,--output load/results/latest.json)
 
 bench-alerts: setup ## Measure alerts: from a breach to its row, sweeps over 100,000 devices: SECONDS=20
 	@$(PY) -m load.bench.alerts --seconds $(or $(SECONDS),20)

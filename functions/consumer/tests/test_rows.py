@@ -12,6 +12,7 @@ from sensor_consumer.devices import KnownDevices
 from sensor_consumer.seen import RecentKeys
 from sensor_shared.contracts.events import READINGS_V1, Event
 from sensor_shared.contracts.readings import LIMITS, Reject, empty_batch
+from sensor_shared.contracts.readings.numbers import DeviceNumbers
 
 from .conftest import batch_of, reading
 
@@ -61,7 +62,7 @@ def test_rejects_keep_any_bytes() -> None:
 
 
 def test_only_new_and_moved_devices_are_told_and_only_once_stored() -> None:
-    known = KnownDevices()
+    known = KnownDevices(DeviceNumbers())
     batch = batch_of([reading("a", 1), reading("b", 2), reading("a", 3)])
     changed = known.changed(batch)
     facts = zip(changed["device_id"].to_pylist(), changed["timestamp"].to_pylist(), strict=True)
@@ -78,7 +79,7 @@ def test_only_new_and_moved_devices_are_told_and_only_once_stored() -> None:
 
 
 def test_a_full_memory_of_devices_only_tells_them_again() -> None:
-    known = KnownDevices(limit=2)
+    known = KnownDevices(DeviceNumbers(limit=2))
     for name in "abc":
         known.remember(batch_of([reading(name)]))
     assert known.changed(batch_of([reading("c"), reading("a")]))["device_id"].to_pylist() == ["a"]

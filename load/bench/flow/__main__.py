@@ -97,14 +97,14 @@ def _measure_path(
     if "max" in options.only:
         found = {
             form: limits.find(bed, form, tries=options.tries, tell=tell, **window)
-            for form in limits.MARKS
+            for form in options.forms
         }
         results["max"] = {
             form: None if one.best is None else round(one.best.stored)
             for form, one in found.items()
         }
         results["details"]["max"] = {form: one.as_json() for form, one in found.items()}
-        if found["arrow"].best:
+        if "arrow" in found and found["arrow"].best:
             rate = found["arrow"].best.asked
     if "storage" in options.only:
         results["details"]["storage"] = storage.measure(bed, history=options.history, tell=tell)
@@ -116,6 +116,10 @@ def _measure_path(
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="bench", description=__doc__)
     parser.add_argument("--only", nargs="+", choices=PIECES, default=PIECES)
+    forms = tuple(limits.MARKS)
+    parser.add_argument(
+        "--forms", nargs="+", choices=forms, default=forms, help="of records in max"
+    )
     parser.add_argument("--seconds", type=float, default=60.0, help="window of steady")
     parser.add_argument("--warm-up", type=float, default=20.0, help="seconds before it")
     parser.add_argument("--hold-seconds", type=float, default=30.0, help="window of max, baseline")

@@ -26,6 +26,7 @@ from sensor_shared.adapters.kafka import EventPublisher
 from sensor_shared.adapters.latest import LatestReadings
 from sensor_shared.adapters.redis import connect as connect_redis
 from sensor_shared.adapters.rules_file import RulesFile
+from sensor_shared.contracts.readings.numbers import DeviceNumbers
 from sensor_shared.contracts.rules import RulesError
 from sensor_shared.runtime.events import EventApp
 from sensor_shared.runtime.function import Receive, Scope, Send
@@ -58,17 +59,18 @@ class Consumer:
         self._rollup_database = Database(settings.clickhouse, **of_rollups)
         self._health = Health(self._database, self._redis)
         latest = settings.latest
+        numbers = DeviceNumbers()
         self._store = Store(
             MarkedTables(
                 Tables(
                     self._database,
-                    KnownDevices(),
+                    KnownDevices(numbers),
                     rejects_interval=settings.store.rejects_interval,
                 ),
                 LateMarks(self._database),
             ),
             Cache(
-                LatestReadings(self._redis, ttl_seconds=latest.ttl_seconds),
+                LatestReadings(self._redis, ttl_seconds=latest.ttl_seconds, numbers=numbers),
                 SharedKeys(self._redis, seconds=settings.store.remember_seconds),
                 Circuit(latest.pause),
                 timeout=latest.timeout,

@@ -1,7 +1,5 @@
 """Which devices ClickHouse has been told of, so that it is told again only of what has changed."""
 
-from collections.abc import Sequence
-from itertools import repeat
 from typing import Any, Final
 
 import numpy as np
@@ -9,11 +7,15 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from sensor_shared.adapters.latest import newest_of_each
+from sensor_shared.contracts.readings.numbers import DeviceNumbers, Remembered
 
 _NOWHERE: Final = 1e9
 """Stands for a missing degree: equal to itself, which NaN is not."""
 _PLACE: Final = np.dtype([("latitude", "f8"), ("longitude", "f8"), ("region", "i4")])
 _UNKNOWN: Final = -1
+_NEVER_TOLD: Final = np.array((_NOWHERE, _NOWHERE, -2), _PLACE)
+"""Stands nowhere that a reading can: its region is none, not even an unknown one."""
+_MOST_REGIONS: Final = 1_000_000
 
 _Places = npt.NDArray[Any]
 
@@ -22,20 +24,17 @@ class KnownDevices:
     """The devices told of so far and where they stood, one row of numbers for each.
 
     Args:
-        limit: devices remembered at most; beyond it all are forgotten, and told again.
+        numbers: of the devices.
     """
 
-    def __init__(self, limit: int = 1_000_000):
-        self._limit = limit
-        self._row: dict[str, int] = {}
+    def __init__(self, numbers: DeviceNumbers):
+        self._told = Remembered(numbers, _NEVER_TOLD)
         self._region: dict[str | None, int] = {}
-        self._places: _Places = np.zeros(1024, _PLACE)
 
     def changed(self, batch: pa.RecordBatch) -> pa.RecordBatch:
         """Returns the newest reading of each device that is new or has moved."""
-        rows = self._rows(batch.column("device_id").to_pylist())
-        known, now = self._places[rows], self._placed(batch)
-        changed = rows == _UNKNOWN
+        known, now = self._told.of(batch.column("device_id")), self._placed(batch)
+        changed = np.zeros(batch.num_rows, dtype=np.bool_)
         for name in _PLACE.names or ():
             changed |= known[name] != now[name]
         if not changed.any():
@@ -44,20 +43,12 @@ class KnownDevices:
 
     def remember(self, stored: pa.RecordBatch) -> None:
         """Is told what `changed` returned, once it is stored."""
-        if len(self._row) + stored.num_rows > self._limit or len(self._region) > self._limit:
-            self._row.clear()
+        if len(self._region) > _MOST_REGIONS:
+            self._told.forget()
             self._region.clear()
-        ids = stored.column("device_id").to_pylist()
-        for device_id in ids:
-            self._row.setdefault(device_id, len(self._row))
         for region in stored.column("region").unique().to_pylist():
             self._region.setdefault(region, len(self._region))
-        while len(self._places) < len(self._row):
-            self._places = np.concatenate([self._places, np.zeros_like(self._places)])
-        self._places[self._rows(ids)] = self._placed(stored)
-
-    def _rows(self, ids: Sequence[str]) -> npt.NDArray[np.int64]:
-        return np.fromiter(map(self._row.get, ids, repeat(_UNKNOWN)), np.int64, len(ids))
+        self._told.remember(stored.column("device_id"), self._placed(stored))
 
     def _placed(self, batch: pa.RecordBatch) -> _Places:
         places = np.empty(batch.num_rows, _PLACE)

@@ -34,7 +34,7 @@ from sensor_shared.telemetry.logs import logger
 
 _RETRY_PAUSE_SECONDS = 0.1
 _SECONDS_A_ROW = 1 / 50_000
-_LONGEST_PAUSE_SECONDS = 0.05
+_LONGEST_PAUSE_SECONDS = 0.1
 """Above 50,000 readings/s inserts become fewer: what a group costs besides its rows is shared by
 more of them, and a reading waits for up to so long."""
 _SHOW_AFTER_SECONDS = 0.001

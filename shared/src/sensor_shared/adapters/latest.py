@@ -13,7 +13,6 @@ most `SEEN_EVERY_MS` older than the newest one. It outlives the hashes.
 import hashlib
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from itertools import repeat
 from typing import Annotated, Any, ClassVar, Final
 
 import numpy as np
@@ -29,6 +28,7 @@ from sensor_shared.adapters.redis import Encoded
 from sensor_shared.adapters.redis_arguments import encoded
 from sensor_shared.contracts.readings.document import encode
 from sensor_shared.contracts.readings.model import MAX_AHEAD_MS
+from sensor_shared.contracts.readings.numbers import DeviceNumbers, Remembered
 from sensor_shared.runtime.settings import Section
 
 LAST_SEEN: Final = "devices:last_seen"
@@ -59,7 +59,7 @@ end
 _SHA: Final = hashlib.sha1(_SET_NEWER.encode(), usedforsecurity=False).hexdigest()
 _MAX_DEVICES: Final = 2_000
 """Of one script, so that it never keeps Redis from others for more than a few milliseconds."""
-_FORGET_ABOVE: Final = 1_000_000
+_NEVER: Final = np.array(0, np.int64)
 
 _Part = tuple[int, Encoded]
 """A period, and devices with their records in it: first the ones, then the others."""
@@ -90,6 +90,7 @@ class LatestReadings:
         redis: the client; its errors and timeouts are passed on.
         ttl_seconds: age at which a reading is no longer a latest one; Redis forgets it within
             `PERIOD_MS` more. Whoever reads looks back as far as that.
+        numbers: of the devices; by default of its own.
         now_ms: the time, epoch milliseconds.
     """
 
@@ -98,12 +99,14 @@ class LatestReadings:
         redis: Redis,
         *,
         ttl_seconds: float = 300.0,
+        numbers: DeviceNumbers | None = None,
         now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
     ):
         self._redis = redis
         self._ttl_ms = int(ttl_seconds * 1000)
         self._now_ms = now_ms
-        self._told: dict[str, int] = {}
+        of_devices = DeviceNumbers() if numbers is None else numbers
+        self._told = Remembered(of_devices, _NEVER)
 
     async def update(self, batch: pa.RecordBatch) -> None:
         """Offers readings (`readings.SCHEMA`); of each device the newest known one stays.
@@ -113,7 +116,7 @@ class LatestReadings:
         """
         newest = newest_of_each(batch)
         moments: Any = newest.column("timestamp").cast(pa.int64()).to_numpy()
-        seen = self._worth_telling(newest.column("device_id").to_pylist(), moments)
+        seen = self._worth_telling(newest.column("device_id"), moments)
         # As long as a hash may hold an older reading of the device, the newer one belongs there.
         alive = self._expires(moments // PERIOD_MS) > self._now_ms()
         if not alive.all():
@@ -122,7 +125,9 @@ class LatestReadings:
         for part in parts[:-1]:
             await self._send(part, {})
         await self._send(parts[-1] if parts else None, seen)
-        self._remember(seen)
+        if seen:
+            ids = pa.array(list(seen), pa.string())
+            self._told.remember(ids, np.fromiter(seen.values(), np.int64, len(seen)))
 
     async def get(self, device_ids: Sequence[str]) -> list[bytes | None]:
         """Returns the JSON document of each device's latest reading, None where there is none.
@@ -198,22 +203,16 @@ class LatestReadings:
         """When the hash of a period, or of each of an array of them, expires."""
         return (period + 1) * PERIOD_MS + self._ttl_ms
 
-    def _worth_telling(self, ids: Sequence[str], moments: Any) -> dict[str, int]:
+    def _worth_telling(self, ids: pa.StringArray, moments: Any) -> dict[str, int]:
         """Returns the devices whose last moment in the sorted set has grown old."""
-        told = np.fromiter(map(self._told.get, ids, repeat(0)), np.int64, len(ids))
-        old = np.flatnonzero(moments - told >= SEEN_EVERY_MS).tolist()
-        return {ids[at]: int(moments[at]) for at in old}
-
-    def _remember(self, seen: dict[str, int]) -> None:
-        if len(self._told) + len(seen) > _FORGET_ABOVE:
-            self._told.clear()
-        self._told.update(seen)
+        old = np.flatnonzero(moments - self._told.of(ids) >= SEEN_EVERY_MS)
+        return dict(zip(ids.take(pa.array(old)).to_pylist(), moments[old].tolist(), strict=True))
 
     async def _send(self, part: _Part | None, seen: Mapping[str, int]) -> None:
         try:
             await self._pipe(part, seen)
         except NoScriptError:  # Redis was started anew, perhaps without its data
-            self._told.clear()
+            self._told.forget()
             await self._redis.script_load(_SET_NEWER)
             await self._pipe(part, seen)
 

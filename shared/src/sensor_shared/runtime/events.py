@@ -20,6 +20,7 @@ from sensor_shared.telemetry.logs import logger
 
 EventHandler = Callable[[Event], Awaitable[None]]
 
+_OUTCOMES = ("ok", "retry", "poison", "malformed", "error")
 _LINE_SECONDS = 1.0
 _TROUBLE_SECONDS = 10.0
 _STRUCTURED = "application/cloudevents+json"
@@ -69,12 +70,15 @@ class EventApp:
     """
 
     def __init__(self, function: str, handler: EventHandler, *, max_body_bytes: int):
-        self._function = function
         self._handler = handler
         self._max_body_bytes = max_body_bytes
         self._log = logger(function=function)
         self._given_back: tuple[float, str] = (float("-inf"), "")
         self._refusals = Refusals(self._log)
+        self._handled = {
+            outcome: metrics.EVENTS_HANDLED.labels(function, outcome) for outcome in _OUTCOMES
+        }
+        self._duration = metrics.EVENT_DURATION.labels(function)
 
     @property
     def trouble(self) -> str | None:
@@ -124,10 +128,8 @@ class EventApp:
             self._log.exception("event failed")
             await respond_problem(send, 500, "the function failed; its log says why")
         finally:
-            metrics.EVENTS_HANDLED.labels(self._function, outcome).inc()
-            metrics.EVENT_DURATION.labels(self._function).observe(
-                (time.perf_counter() - started) * 1000
-            )
+            self._handled[outcome].inc()
+            self._duration.observe((time.perf_counter() - started) * 1000)
 
 
 def _status(error: DeliveryError) -> int:
@@ -180,7 +182,7 @@ def decode_event(headers: list[tuple[bytes, bytes]], body: bytes) -> Event:
         if (
             kind != _STRUCTURED
             and fields.get("ce-specversion") == "1.0"
-            and set(fields) >= _REQUIRED
+            and fields.keys() >= _REQUIRED
         ):
             # What every data plane sends. The library takes 0.1 ms for it, a third of all that an
             # event of one reading costs, and makes up a time where there is none; a test compares.

@@ -76,7 +76,9 @@ def decode_all(events: Sequence[Event], now_ms: int) -> list[Decoded]:
     if len(events) == 1 or not rows or len(rows) > MAX_READINGS_PER_EVENT:
         return [decode(event, now_ms) for event in events]
     batch, rules = check(json_form.columns(rows), now_ms)
-    good = ~np.logical_or.reduce([mask for _, mask in rules])
+    good = np.ones(len(rows), dtype=np.bool_)
+    for _, mask in rules:
+        good &= ~mask
     decoded, start = [], 0
     for event, some in zip(events, typed, strict=True):
         end = start + len(some or ())

@@ -30,6 +30,8 @@ _DEVICE_ID = re.compile(r"[A-Za-z0-9\-_.:]{1,128}")
 _ID_BYTES = (string.ascii_letters + string.digits + "-_.:").encode()
 _ID_LENGTHS = range(1, 129)
 _STATUSES = pa.array(STATUSES)
+_INFINITE = float("inf")
+_LEAST, _MOST = np.fmin.reduce, np.fmax.reduce
 
 DETAILS = {
     "invalid_device_id": "device_id must be 1 to 128 of letters, digits, '_', '-', '.', ':'",
@@ -105,6 +107,8 @@ def split(parsed: Parsed, now_ms: int) -> tuple[pa.RecordBatch, list[Reject]]:
     """
     columns = parsed.columns
     batch, rules = check(columns, now_ms)
+    if not rules:
+        return batch, parsed.rejects
     broken = _first_broken(rules, len(columns))
     valid = broken < 0
     if valid.all():
@@ -126,12 +130,15 @@ def split(parsed: Parsed, now_ms: int) -> tuple[pa.RecordBatch, list[Reject]]:
 def check(columns: Columns, now_ms: int) -> tuple[pa.RecordBatch, list[tuple[str, Mask]]]:
     """Returns all readings as a batch of `SCHEMA`, and which of them break each rule.
 
+    Rules that no reading breaks are left out; nearly always all are.
+
     Args:
         columns: readings; those that break a rule may be anything.
         now_ms: the time of arrival, epoch milliseconds.
     """
     _forget_missing(columns)
-    return _to_batch(columns), _rules(columns, now_ms)
+    rules = [(name, mask) for name, mask in _rules(columns, now_ms) if mask is not None]
+    return _to_batch(columns), rules
 
 
 def _forget_missing(columns: Columns) -> None:
@@ -149,41 +156,58 @@ def _first_broken(rules: Sequence[tuple[str, Mask]], rows: int) -> npt.NDArray[n
     return first
 
 
-def _rules(columns: Columns, now_ms: int) -> list[tuple[str, Mask]]:
-    """The broken rules in the order in which they are reported."""
-    timestamp, faults = columns.timestamp, columns.faults
-    rules: list[tuple[str, Mask]] = [
-        ("invalid_device_id", ~_are_device_ids(columns.device_id)),
-    ]
-    rules += faults.items()
-    rules += [
-        ("timestamp_in_future", timestamp > now_ms + MAX_AHEAD_MS),
-        ("timestamp_too_old", timestamp < now_ms - RETENTION_MS),
-    ]
-    nothing: Mask = np.ones(len(columns), dtype=np.bool_)
-    for metric, values in columns.metrics.items():
-        low, high = LIMITS[metric]
-        rules.append((f"{metric}_out_of_range", (values < low) | (values > high)))
-        nothing &= np.isnan(values)
-    rules += [
-        ("no_measurement", nothing),
-        ("invalid_status", ~_truth(pc.is_in(columns.status, value_set=_STATUSES))),
+def _rules(columns: Columns, now_ms: int) -> list[tuple[str, Mask | None]]:
+    """All rules in the order in which they are reported; None for what no reading breaks."""
+    timestamp = columns.timestamp
+    return [
+        ("invalid_device_id", _bad_device_ids(columns.device_id)),
+        *columns.faults.items(),
+        ("timestamp_in_future", _outside(timestamp, -_INFINITE, now_ms + MAX_AHEAD_MS)),
+        ("timestamp_too_old", _outside(timestamp, now_ms - RETENTION_MS, _INFINITE)),
+        *(
+            (f"{metric}_out_of_range", _outside(values, *LIMITS[metric]))
+            for metric, values in columns.metrics.items()
+        ),
+        ("no_measurement", _without_measurement(columns)),
+        ("invalid_status", _bad_status(columns.status)),
         ("invalid_location", _bad_location(columns)),
     ]
-    return rules
 
 
-def _are_device_ids(ids: pa.StringArray) -> Mask:
+def _outside(values: Floats | npt.NDArray[np.int64], low: float, high: float) -> Mask | None:
+    """Which values are; NaN is not. Two reductions tell of a whole column that none is."""
+    if not len(values) or (_LEAST(values) >= low and _MOST(values) <= high):
+        return None
+    mask: Mask = (values < low) | (values > high)
+    return mask
+
+
+def _without_measurement(columns: Columns) -> Mask | None:
+    nothing: Mask = np.ones(len(columns), dtype=np.bool_)
+    for values in columns.metrics.values():
+        missing = np.isnan(values)
+        if not missing.any():
+            return None
+        nothing &= missing
+    return nothing
+
+
+def _bad_status(status: pa.StringArray) -> Mask | None:
+    known = pc.is_in(status, value_set=_STATUSES)
+    return None if known.true_count == len(known) else ~_truth(known)
+
+
+def _bad_device_ids(ids: pa.StringArray) -> Mask | None:
     if not ids.null_count and len(ids):
-        # Nearly always all are: asked at once, of the bytes that Arrow holds them in.
+        # Nearly always none is: asked at once, of the bytes that Arrow holds them in.
         _, offsets, text = ids.buffers()
         bounds = np.frombuffer(offsets, np.int32, len(ids) + 1, ids.offset * 4)
         lengths = np.diff(bounds)
         if lengths.min() in _ID_LENGTHS and lengths.max() in _ID_LENGTHS:
             together = memoryview(text)[bounds[0] : bounds[-1]].tobytes()
             if not together.translate(None, _ID_BYTES):
-                return np.ones(len(ids), dtype=np.bool_)
-    return np.fromiter(map(_is_device_id, ids.to_pylist()), dtype=np.bool_, count=len(ids))
+                return None
+    return ~np.fromiter(map(_is_device_id, ids.to_pylist()), dtype=np.bool_, count=len(ids))
 
 
 @lru_cache(maxsize=100_000)
@@ -192,13 +216,24 @@ def _is_device_id(device_id: str | None) -> bool:
     return device_id is not None and _DEVICE_ID.fullmatch(device_id) is not None
 
 
-def _bad_location(columns: Columns) -> Mask:
+def _bad_location(columns: Columns) -> Mask | None:
     latitude, longitude = columns.latitude, columns.longitude
     half = np.isnan(latitude) != np.isnan(longitude)
-    outside = (np.abs(latitude) > 90) | (np.abs(longitude) > 180)
-    long = _truth(pc.greater(pc.utf8_length(columns.region), MAX_REGION_LENGTH))
-    bad: Mask = half | outside | long
-    return bad
+    masks = [
+        half if half.any() else None,
+        _outside(latitude, -90, 90),
+        _outside(longitude, -180, 180),
+        _long(columns.region),
+    ]
+    broken = [mask for mask in masks if mask is not None]
+    return np.logical_or.reduce(broken) if broken else None
+
+
+def _long(region: pa.StringArray) -> Mask | None:
+    # No text has more characters than bytes.
+    if (pc.max(pc.binary_length(region)).as_py() or 0) <= MAX_REGION_LENGTH:
+        return None
+    return _truth(pc.greater(pc.utf8_length(region), MAX_REGION_LENGTH))
 
 
 def _truth(mask: pa.BooleanArray) -> Mask:
@@ -215,7 +250,7 @@ def _to_batch(columns: Columns) -> pa.RecordBatch:
     return pa.RecordBatch.from_arrays(
         [
             columns.device_id,
-            pa.array(columns.timestamp).cast(pa.timestamp("ms", "UTC")),
+            pa.array(columns.timestamp).view(pa.timestamp("ms", "UTC")),
             *(floats(columns.metrics[metric]) for metric in METRICS),
             columns.status,
             floats(columns.latitude),
