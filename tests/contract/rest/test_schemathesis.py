@@ -35,11 +35,14 @@ SHORT = settings(
 )
 ENDS_SESSIONS = ("logout", "password", "sessions", "users")
 """Words in the path of what may end its caller's session: each call has a session of its own."""
-RELATED = ("/history", "/export", "/aggregates", "/rejects")
+RELATED = ("/history", "/export", "/aggregates", "/rejects", "/alerts")
 """Paths that take `from` and `to`: no schema can say that one comes before the other."""
-UNTOLD = ("/auth/keys", "/password", "/auth/admin/users", "/devices", "/latest")
-"""Paths of which no schema can say what is right: when a key may end, what a good password is, what
-a cursor is made of."""
+UNTOLD = (
+    *("/auth/keys", "/password", "/auth/admin/users", "/devices", "/latest"),
+    *("/silences", "/silence", "/silences/{silence_id}"),
+)
+"""Paths of which no schema can say what is right: when a key or a silence may end, what a good
+password is, what a cursor is made of."""
 
 
 def load(services: Services, name: str) -> Any:
