@@ -36,7 +36,7 @@ def alerts_service(
     worker_id: str,
 ) -> Iterator[Service]:
     """One for a module. Tests empty the Redis that it shares with them, which it is made for."""
-    sections = {
+    sections: dict[str, dict[str, Any]] = {
         "redis": {"port": redis_server.port, "db": rest.database_of(worker_id)},
         "clickhouse": {
             "port": clickhouse_server.port,

@@ -4,6 +4,7 @@ import json
 import uuid
 from datetime import timedelta
 from typing import Any
+from urllib.parse import quote
 
 import httpx
 import pytest
@@ -235,7 +236,7 @@ async def test_an_id_is_a_value_and_no_path(
 ) -> None:
     odd = f"{uuid.uuid4().hex} ' OR 1=1 -- é%2f"
     await breaches.report(device(), alert_id=odd)
-    found = await operator.get(httpx.URL(f"{ALERTS}/").join(httpx.URL(path=f"{ALERTS}/{odd}")))
+    found = await operator.get(f"{ALERTS}/{quote(odd, safe='')}")
     assert found.json()["alert_id"] == odd
     for wrong in ("none", "..%2f..%2fhealth", "%2e%2e", "a%2fb", "' OR '1'='1", "%25", "%ff", "*"):
         for method, path in (("GET", ""), ("POST", "/acknowledge"), ("POST", "/silence")):

@@ -1,5 +1,7 @@
 """What health says while parts come and go, the alert service among them."""
 
+import asyncio
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +42,10 @@ async def test_health_tells_each_parts_state(
     assert await health() == (200, "degraded", {**up, "alerts": "down"})
     assert gateway.ready()
     sections, port = lines.sections, int(alert_section["target"].rpartition(":")[2])
-    with alert_service(sections, tmp_path, grpc_port=port, token=TOKEN):
+    with ExitStack() as stack:
+        # In a thread: the lines that lead to its parts are served by this loop.
+        started = alert_service(sections, tmp_path, grpc_port=port, token=TOKEN)
+        await asyncio.to_thread(stack.enter_context, started)
         await until(lambda: parts.complete)
         assert await health() == (200, "ok", up)
         await lines.redis.cut()

@@ -76,13 +76,12 @@ class Parts:
 
     async def _run(self) -> None:
         while True:
-            now = await asyncio.gather(
+            redis, clickhouse, alerts = await asyncio.gather(
                 self._answers(self._ping),
                 self._answers(lambda: self._database.rows("SELECT 1")),
                 self._answers(self._alert_service),
             )
-            redis, clickhouse, alerts = now
-            if now != [self.redis, self.clickhouse, self.alerts]:
+            if (redis, clickhouse, alerts) != (self.redis, self.clickhouse, self.alerts):
                 self._log.warning(
                     "parts changed", redis=redis, clickhouse=clickhouse, alerts=alerts
                 )

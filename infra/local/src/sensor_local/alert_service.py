@@ -16,6 +16,8 @@ from sensor_local import ports
 from sensor_local.checkout import CONFIGS, FUNCTIONS, ROOT
 
 _START_SECONDS: Final = 60.0
+_SHOWN: Final = 4_000
+"""Of its log, when it does not start."""
 _NOBODY: Final = "127.0.0.1:1"
 
 
@@ -76,4 +78,5 @@ def _wait(process: subprocess.Popen[bytes], url: str, log: Path) -> None:
                 return
         except (urllib.error.URLError, OSError):
             time.sleep(0.05)
-    raise RuntimeError(f"the alert service does not serve:\n{log.read_text(errors='replace')}")
+    said = log.read_text(errors="replace")[-_SHOWN:]
+    raise RuntimeError(f"the alert service does not serve:\n{said}")

@@ -74,10 +74,7 @@ def _fields(message: alert_pb2.Alert) -> dict[str, Any]:
     state = alert_pb2.AlertState.Name(message.state).removeprefix("ALERT_STATE_")
     return {
         **{name: getattr(message, name) for name in _PLAIN},
-        **{
-            name: getattr(message, name) if message.HasField(name) else None  # type: ignore[arg-type]
-            for name in _OPTIONAL
-        },
+        **{name: getattr(message, name) if message.HasField(name) else None for name in _OPTIONAL},
         **{name: moment(message, name) for name in _MOMENTS},
         "alert_type": alert_type(message.alert_type),
         "severity": severity(message.severity),

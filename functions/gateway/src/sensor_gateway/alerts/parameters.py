@@ -104,8 +104,12 @@ class Wanted:
             device_id=self.device_id or "",
             region=self.region or "",
             alert_types=[messages.alert_type_number(one) for one in self.types or ()],
-            min_severity=messages.severity_number(self.severity) if self.severity else None,
-            state=_STATES[self.state] if self.state else None,
+            min_severity=(
+                messages.severity_number(self.severity)
+                if self.severity
+                else alert_pb2.ALERT_SEVERITY_UNSPECIFIED
+            ),
+            state=_STATES[self.state] if self.state else alert_pb2.ALERT_STATE_UNSPECIFIED,
             acknowledged=self.acknowledged,
             rule_id=self.rule_id or "",
             start_time=None if self.start_ms is None else messages.stamp(self.start_ms),
