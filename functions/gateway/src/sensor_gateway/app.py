@@ -162,6 +162,7 @@ class Gateway:
                 live.live_routes(
                     long, TicketGuard(long, tickets, sessions, rates), tickets, self._streams
                 ),
+                # After the stream: to these `live` would be an id.
                 alerts.alert_routes(dear, Alerts(self._alerts)),
                 silences.silence_routes(dear, Silences(self._alerts)),
                 service_routes(self._parts),
