@@ -10,11 +10,11 @@ from rich.console import Console
 from rich.table import Table
 
 from load.locust.marks import Measured, Verdict, judge
-from load.locust.scenarios import Attacker, Browser, Follower, Historian, Visitor
+from load.locust.scenarios import Attacker, Browser, Follower, Historian, Operator, Visitor
 from locust import events
 from locust.stats import StatsEntry
 
-__all__ = ["Attacker", "Browser", "Follower", "Historian", "Visitor"]
+__all__ = ["Attacker", "Browser", "Follower", "Historian", "Operator", "Visitor"]
 
 
 def add_options(parser: ArgumentParser) -> None:

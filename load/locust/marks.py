@@ -43,6 +43,8 @@ MARKS: Final[Mapping[str, Mark]] = {
     "devices": Mark(p95=300, p99=700),
     "metrics": Mark(p95=150, p99=400),
     "history": Mark(p95=500, p99=1_200),
+    "alerts": Mark(p95=500, p99=1_200),
+    "acknowledge": Mark(p95=500, p99=1_200),
     "ticket": Mark(p95=250, p99=500),
     # From the request to the first reading: half a second is the poll's.
     "live": Mark(p95=2_000, p99=4_000),

@@ -136,6 +136,26 @@ class Historian(Person):
         self.get(f"/api/v1/devices/{self.device()}/history", "history", limit=1_000, **span)
 
 
+class Operator(Person):
+    """Looks at the worst alerts, and says of one of them that it is known."""
+
+    fixed_count = 1
+    wait_time = between(0.5, 1.5)
+
+    @task
+    def look(self) -> None:
+        """The simulated devices overheat all the time: there are some seconds after the start."""
+        found = self.get("/api/v1/alerts", "alerts", sort="severity", limit=_PAGE)
+        for alert in (found or {"items": []})["items"][:1]:
+            self.client.post(
+                f"/api/v1/alerts/{alert['alert_id']}/acknowledge",
+                json={"note": "seen by a load test"},
+                headers=self.headers,
+                name=self.named("acknowledge"),
+                timeout=_TIMEOUT,
+            )
+
+
 class Follower(Person):
     """Follows some devices for a while, by a ticket as a browser does."""
 

@@ -150,8 +150,8 @@ def test_trends_are_published_by_mqtt(system: System) -> None:
     assert re.fullmatch(r"analytics/device/[a-z]+_[a-z]+_\d{6}/trend", topics[0])
 
 
-def test_an_overheated_industrial_device_is_an_alert_in_history_and_mail(
-    system: System,
+def test_an_overheated_industrial_device_is_an_alert_in_history_and_mail_and_by_rest(
+    system: System, gateway: httpx.Client
 ) -> None:
     """Sent as a plain record like the original's, so the alert does not depend on chance."""
     device = "industrial_sensor_999999"
@@ -185,6 +185,17 @@ def test_an_overheated_industrial_device_is_an_alert_in_history_and_mail(
     assert alert.alert_type == alert_pb2.ALERT_TYPE_TEMPERATURE_HIGH
     assert alert.severity == alert_pb2.ALERT_SEVERITY_CRITICAL
     assert (alert.temperature, alert.threshold) == (117.5, 90.0)
+
+    page = gateway.get("/api/v1/alerts", params={"device_id": device, "state": "open"}).json()
+    assert [(one["alert_id"], one["value"]) for one in page["items"]] == [(alert.alert_id, 117.5)]
+    where = f"/api/v1/alerts/{alert.alert_id}"
+    known = gateway.post(f"{where}/acknowledge", json={"note": "on my way"})
+    assert known.json()["acknowledged_by"] == "admin"
+    changes = gateway.get(where).json()["changes"]
+    assert [(one["kind"], one["by"]) for one in changes] == [
+        ("raised", "system"),
+        ("acknowledged", "admin"),
+    ]
 
     (row,) = system.query(f"SELECT count() AS n FROM readings WHERE device_id = '{device}'")  # noqa: S608
     assert int(row["n"]) == 1

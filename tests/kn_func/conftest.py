@@ -156,8 +156,8 @@ def auth(deploy: Deploy) -> Pair:
 
 
 @pytest.fixture(scope="session")
-def gateway(deploy: Deploy, auth: Pair) -> Pair:
-    # Both auths sign with the same key, so the keys of the one are the other's.
+def gateway(deploy: Deploy, auth: Pair, alerts: Pair) -> Pair:
+    # It asks alerts too. Both auths sign with the same key: the keys of the one are the other's.
     keys = auth.func.client.base_url.join("/.well-known/jwks.json")
     return ready(deploy("gateway", TWINUP_JWKS_URL=str(keys)))
 

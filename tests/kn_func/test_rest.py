@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from sensor_shared.contracts.events import rfc3339
+from sensor_shared.contracts.events import ALERT_REQUESTED_V1, rfc3339
 
 from .conftest import PASSWORD
 from .serving import Pair
@@ -71,6 +71,29 @@ def test_the_gateway_shows_what_the_consumer_stored(
         assert "21.5" in answer.text
     listed = gateway.ask("GET", "/api/v1/devices?limit=1", tokens=tokens)
     assert listed.status_code == 200
+
+
+def test_the_gateway_shows_alerts_that_it_asks_of_the_alert_service(
+    alerts: Pair, gateway: Pair, tokens: list[str]
+) -> None:
+    device = f"kn-func-{uuid.uuid4().hex[:8]}"
+    asked = {
+        "alert_id": uuid.uuid4().hex,
+        "device_id": device,
+        "alert_type": "TEMPERATURE_HIGH",
+        "timestamp": rfc3339(datetime.now(UTC)),
+        "rule": "temperature-high",
+    }
+    body = json.dumps(asked).encode()
+    sent = alerts.ask("POST", headers=attributes(ALERT_REQUESTED_V1), content=body)
+    assert sent.status_code == 202
+    times = r'(?<=_at":")[^"]+'
+    path = f"/api/v1/alerts?device_id={device}"
+    answer = gateway.ask("GET", path, tokens=tokens, masked=times)
+    assert [one["alert_id"] for one in answer.json()["items"]] == [asked["alert_id"]]
+    path = f"/api/v1/alerts/{asked['alert_id']}/acknowledge"
+    known = gateway.ask("POST", path, tokens=tokens, masked=times, json={})
+    assert known.json()["acknowledged_by"] == "admin"
 
 
 @pytest.mark.parametrize(

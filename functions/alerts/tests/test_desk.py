@@ -1,6 +1,7 @@
 """What people do with alerts, through a real channel: list, acknowledge, clear, comment."""
 
 import asyncio
+from collections.abc import Callable
 from typing import Any
 
 import grpc
@@ -126,6 +127,63 @@ async def test_lists_are_filtered_and_paged_without_gaps(world: World) -> None:
     assert (await listed(region="nowhere")).total_count == 0
 
 
+async def test_every_order_leads_through_all_alerts_once_and_types_choose(world: World) -> None:
+    """Moments and severities come more than once: the ids decide between them."""
+    service, who = await world.ready(), device()
+    types = (alert_pb2.ALERT_TYPE_TEMPERATURE_HIGH, alert_pb2.ALERT_TYPE_HUMIDITY_HIGH)
+    sent = [
+        request(who, after=n // 3, temperature=91.0 + 3 * n, metadata={}, alert_type=types[n % 2])
+        for n in range(9)
+    ]
+    await asyncio.gather(*(service.send(one) for one in sent))
+
+    async def walked(**fields: Any) -> list[alert_pb2.Alert]:
+        token, seen = "", list[alert_pb2.Alert]()
+        while True:
+            asked = alert_pb2.ListAlertsRequest(device_id=who, limit=2, page_token=token, **fields)
+            page = await call(service, "ListAlerts", asked)
+            seen += page.alerts
+            if not (token := page.next_page_token):
+                return seen
+
+    keys: dict[str, Callable[[Any], Any]] = {
+        "NEWEST": lambda one: (-one.first_at.ToMilliseconds(), one.alert_id),
+        "OLDEST": lambda one: (one.first_at.ToMilliseconds(), one.alert_id),
+        "SEVERITY": lambda one: (-one.severity, -one.first_at.ToMilliseconds(), one.alert_id),
+    }
+    for name, key in keys.items():
+        found = await walked(order=alert_pb2.AlertOrder.Value(f"ALERT_ORDER_{name}"))
+        assert {one.alert_id for one in found} == {one.alert_id for one in sent}, name
+        assert found == sorted(found, key=key), name
+    assert len({one.severity for one in found}) > 1
+    assert await walked() == await walked(order=alert_pb2.ALERT_ORDER_NEWEST)
+    wet = await walked(alert_types=[types[1]])
+    assert {one.alert_id for one in wet} == {one.alert_id for one in sent[1::2]}
+    assert len(await walked(alert_types=types)) == len(sent)
+
+
+async def test_a_page_token_belongs_to_its_filters_and_its_order(world: World) -> None:
+    service, who = await world.ready(), device()
+    for n in range(3):
+        await service.send(request(who, after=n, metadata={}))
+    asked: dict[str, Any] = {"device_id": who, "limit": 1}
+    first = await call(service, "ListAlerts", alert_pb2.ListAlertsRequest(**asked))
+    token = first.next_page_token
+    longer = alert_pb2.ListAlertsRequest(device_id=who, limit=2, page_token=token)
+    assert len((await call(service, "ListAlerts", longer)).alerts) == 2
+    for other in (
+        {"device_id": device()},
+        {"order": alert_pb2.ALERT_ORDER_OLDEST},
+        {"state": alert_pb2.ALERT_STATE_OPEN},
+        {"page_token": token[:-4]},
+        {"page_token": token + "AAAA"},
+        {"page_token": ("B" if token[0] == "A" else "A") + token[1:]},
+    ):
+        wrong = alert_pb2.ListAlertsRequest(**(asked | {"page_token": token} | other))
+        code = await refused(call(service, "ListAlerts", wrong))
+        assert code is grpc.StatusCode.INVALID_ARGUMENT, other
+
+
 @pytest.mark.parametrize(
     ("method", "message", "code"),
     [
@@ -146,6 +204,16 @@ async def test_lists_are_filtered_and_paged_without_gaps(world: World) -> None:
         ("ListAlerts", alert_pb2.ListAlertsRequest(page_token="§"), "INVALID_ARGUMENT"),
         ("ListAlerts", alert_pb2.ListAlertsRequest(page_token="AAAA"), "INVALID_ARGUMENT"),
         ("ListAlerts", alert_pb2.ListAlertsRequest(limit=1001), "INVALID_ARGUMENT"),
+        (
+            "ListAlerts",
+            alert_pb2.ListAlertsRequest(alert_types=[alert_pb2.ALERT_TYPE_UNSPECIFIED]),
+            "INVALID_ARGUMENT",
+        ),
+        (
+            "CommentAlert",
+            alert_pb2.ChangeAlertRequest(alert_id="a", user="ann", note="a\x1b[2J"),
+            "INVALID_ARGUMENT",
+        ),
     ],
 )
 async def test_what_cannot_be_done_has_the_right_status(

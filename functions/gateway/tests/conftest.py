@@ -27,6 +27,9 @@ from sensor_shared.testing import rest
 from sensor_shared.testing.parts import Lines
 from sensor_shared.testing.tokens import access_token
 
+from .alert_world import alerts_service, breaches, facts
+
+__all__ = ["alerts_service", "breaches", "facts"]
 KID = "the-key"
 BASE_MS = 1_790_000_000_000 // 86_400_000 * 86_400_000
 """Midnight of a day in 2026, from which the test data go on."""
@@ -78,9 +81,18 @@ def section() -> dict[str, Any]:
 
 
 @pytest.fixture
-def made(lines: Lines, issuer: Issuer, section: dict[str, Any]) -> Gateway:
+def alert_section() -> dict[str, Any]:
+    """Section ALERTS: nobody listens there, unless a test module starts the alert service."""
+    return {"target": "127.0.0.1:1"}
+
+
+@pytest.fixture
+def made(
+    lines: Lines, issuer: Issuer, section: dict[str, Any], alert_section: dict[str, Any]
+) -> Gateway:
     """The gateway before it is started."""
     sections = {
+        "alerts": alert_section,
         "jwks": {"url": issuer.url},
         "gateway": {"probe_seconds": 0.2, **section},
         "limits": rest.UNLIMITED,
@@ -156,6 +168,14 @@ async def http(gateway: Gateway, caller: Caller) -> AsyncIterator[httpx.AsyncCli
     """A client with the token of a reader."""
     async with rest.client(gateway) as client:
         client.headers["Authorization"] = f"Bearer {await caller.token('readonly')}"
+        yield client
+
+
+@pytest.fixture
+async def operator(gateway: Gateway, caller: Caller) -> AsyncIterator[httpx.AsyncClient]:
+    """A client with the token of somebody whose name and role are `user`."""
+    async with rest.client(gateway) as client:
+        client.headers["Authorization"] = f"Bearer {await caller.token('user')}"
         yield client
 
 

@@ -48,7 +48,10 @@ async def test_a_role_may_do_what_the_table_says(
         answer = await anonymous.request(operation.method, operation.path, headers=bearer(token))
         allowed = all(role in PERMISSIONS[action] for action in operation.actions)
         # 422: the body that an operation needs is looked at after the token.
-        assert answer.status_code in ({200, 201, 404, 422} if allowed else {403}), operation
+        fine = {200, 201, 404, 422}
+        if operation.path.startswith(("/api/v1/alerts", "/api/v1/silences")):
+            fine = {422, 503}  # there is no alert service here; tests/contract has one
+        assert answer.status_code in (fine if allowed else {403}), operation
 
 
 async def test_a_wrong_token_opens_nothing(

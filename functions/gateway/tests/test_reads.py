@@ -78,32 +78,6 @@ async def test_with_clickhouse_away_the_latest_is_still_there(
         assert answer.headers["content-type"] == "application/problem+json"
 
 
-async def test_health_tells_each_parts_state(
-    gateway: Gateway, anonymous: httpx.AsyncClient, lines: Lines
-) -> None:
-    async def health() -> tuple[int, str, dict[str, str]]:
-        answer = await anonymous.get("/api/v1/health")
-        return answer.status_code, answer.json()["status"], answer.json()["parts"]
-
-    parts = gateway._parts
-    await until(lambda: parts.complete)
-    up = {"redis": "up", "clickhouse": "up", "auth_keys": "up"}
-    assert await health() == (200, "ok", up)
-    await lines.redis.cut()
-    await until(lambda: not parts.redis)
-    assert await health() == (200, "degraded", {**up, "redis": "down"})
-    await lines.clickhouse.cut()
-    await until(lambda: not parts.clickhouse)
-    assert await health() == (503, "unavailable", {**up, "redis": "down", "clickhouse": "down"})
-    assert not gateway.ready()
-    await lines.redis.mend()
-    await until(lambda: parts.redis)
-    assert await health() == (200, "degraded", {**up, "clickhouse": "down"})
-    await lines.clickhouse.mend()
-    await until(lambda: parts.complete)
-    assert await health() == (200, "ok", up)
-
-
 async def test_an_unknown_device_is_404(http: httpx.AsyncClient) -> None:
     for path in (METRICS, HISTORY):
         answer = await http.get(path)

@@ -13,9 +13,19 @@ from sensor_auth.app import Auth
 from sensor_auth.settings import AuthSettings
 from sensor_gateway.app import Gateway
 from sensor_gateway.settings import GatewaySettings
+from sensor_local.alert_service import alert_service
 from sensor_shared.testing import rest
 
-from .services import CHEAP, PASSWORD, Services, add_device, add_people, wait_for
+from .services import (
+    CHEAP,
+    PASSWORD,
+    Services,
+    add_alert,
+    add_device,
+    add_people,
+    add_silence,
+    wait_for,
+)
 
 
 @pytest.fixture(scope="session")
@@ -41,6 +51,7 @@ def services(
     }
     asyncio.run(add_people(sections["clickhouse"]))
     asyncio.run(add_device(sections))
+    asyncio.run(add_silence(sections["clickhouse"]))
     auth_settings = AuthSettings.model_validate(
         {
             **sections,
@@ -49,10 +60,18 @@ def services(
             "passwords": CHEAP,
         }
     )
-    with rest.served(Auth(auth_settings, shown_on=io.StringIO())) as auth:
+    alerts_of_their_own = {name: sections[name] for name in ("redis", "clickhouse")}
+    folder = tmp_path_factory.mktemp("alerts")
+    with (
+        alert_service(alerts_of_their_own, folder) as alerts,
+        rest.served(Auth(auth_settings, shown_on=io.StringIO())) as auth,
+    ):
+        asyncio.run(add_alert(alerts))
         wait_for(f"{auth}/health")
         jwks = {"url": f"{auth}/.well-known/jwks.json"}
-        gateway_settings = GatewaySettings.model_validate({**sections, "jwks": jwks})
+        gateway_settings = GatewaySettings.model_validate(
+            {**sections, "jwks": jwks, "alerts": alerts}
+        )
         with rest.served(Gateway(gateway_settings)) as gateway:
             wait_for(f"{gateway}/api/v1/health")
             yield Services({"auth": auth, "gateway": gateway}, key)

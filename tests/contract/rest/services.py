@@ -4,7 +4,7 @@ import itertools
 import uuid
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pyarrow as pa
@@ -13,16 +13,24 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from requests.adapters import HTTPAdapter
 from urllib3.util import Retry
 
+from sensor_alerts.domain.scope import Scope
+from sensor_alerts.domain.silence import Silence
+from sensor_alerts.silences.store import SilenceStore
 from sensor_auth.passwords import Passwords
 from sensor_auth.settings import PasswordSettings
+from sensor_gateway.alerts.models import ALERT_ID
+from sensor_gateway.silences.routes import SILENCE_ID
 from sensor_shared.adapters import redis
 from sensor_shared.adapters.clickhouse import ClickHouseSettings, connect
+from sensor_shared.adapters.database import Database
+from sensor_shared.adapters.grpc import AlertClient, AlertServiceSettings
 from sensor_shared.adapters.latest import LatestReadings
 from sensor_shared.adapters.redis import RedisSettings
 from sensor_shared.contracts.access import Role
 from sensor_shared.contracts.readings import SCHEMA, device_type
 from sensor_shared.testing import rest
 from sensor_shared.testing.rest import Operation
+from twinup.alert.v1 import alert_pb2
 
 NAMES = ("auth", "gateway")
 CHEAP = PasswordSettings(time_cost=1, memory_kib=64, parallelism=1)
@@ -156,6 +164,39 @@ async def add_device(sections: Mapping[str, Any]) -> None:
     }
     async with redis.connect(RedisSettings.model_validate(sections["redis"])) as cache:
         await LatestReadings(cache).update(pa.RecordBatch.from_pylist([reading], SCHEMA))
+
+
+async def add_alert(section: Mapping[str, Any]) -> None:
+    """Reports the breach whose alert is the example of the gateway's document."""
+    request = alert_pb2.AlertRequest(
+        alert_id=ALERT_ID,
+        device_id=DEVICE,
+        alert_type=alert_pb2.ALERT_TYPE_TEMPERATURE_HIGH,
+        temperature=96.0,
+        threshold=90.0,
+        metadata={"rule": "temperature-high", "metric": "temperature"},
+    )
+    client = AlertClient(AlertServiceSettings.model_validate({**section, "timeout": 10}))
+    assert (await client.send(request)).success
+    await client.close()
+
+
+async def add_silence(section: Mapping[str, Any]) -> None:
+    """Adds the silence that is the example of the gateway's document, as the service keeps it."""
+    now = datetime.now(UTC)
+    silence = Silence(
+        silence_id=SILENCE_ID,
+        scope=Scope(regions=("nowhere",)),
+        starts_at=now,
+        ends_at=now + timedelta(days=1),
+        author="admin",
+        reason="repair",
+        created_at=now,
+        updated_at=now,
+    )
+    database = Database(ClickHouseSettings.model_validate(section))
+    await SilenceStore(database).write(silence)
+    await database.close()
 
 
 def wait_for(url: str) -> None:

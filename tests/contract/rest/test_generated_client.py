@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from sensor_gateway.alerts.models import ALERT_ID
 from sensor_shared.contracts.access import Role
 
 from .services import DEVICE, NAMES, PASSWORD, Services, person
@@ -41,7 +42,7 @@ def clients(services: Services, tmp_path_factory: pytest.TempPathFactory) -> dic
     return {name: f"{name}_client" for name in NAMES}
 
 
-def test_it_logs_in_and_reads_devices_and_metrics(
+def test_it_logs_in_and_reads_devices_metrics_and_alerts(
     services: Services, clients: dict[str, str]
 ) -> None:
     auth = importlib.import_module(clients["auth"])
@@ -64,6 +65,8 @@ def test_it_logs_in_and_reads_devices_and_metrics(
         )
         assert (metrics.device_id, metrics.temperature) == (DEVICE, 21.5)
         assert metrics.timestamp.tzinfo is not None
+        alerts = _operation(clients["gateway"], "alerts.list_alerts").sync(client=client)
+        assert [(alert.alert_id, alert.device_id) for alert in alerts.items] == [(ALERT_ID, DEVICE)]
 
 
 def test_it_tells_an_error_as_the_problem_that_it_is(

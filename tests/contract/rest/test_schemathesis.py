@@ -39,6 +39,8 @@ BEYOND_SCHEMAS = {
     **dict.fromkeys(("from", "to"), "one comes before the other, and not too long before"),
     **dict.fromkeys(("after", "cursor"), "what a place is made of"),
     "expires_at": "when a key may end",
+    **dict.fromkeys(("starts_at", "ends_at"), "which of them comes first, and what is over"),
+    "recurrence": "which times of a calendar and which zones there are",
     **dict.fromkeys(("password", "new_password"), "what a good password is"),
     "/api/v1/latest device_id": "that ids and filters exclude each other",
 }

@@ -73,11 +73,13 @@ def environments(request: pytest.FixtureRequest, secrets: Path) -> Environments:
         "TWINUP_SMTP_PORT": str(smtp_sink.port),
     }
     token = str(secrets / "service-token")
+    alert_service = {
+        "TWINUP_ALERTS_TARGET": f"127.0.0.1:{grpc_port}",
+        "TWINUP_ALERTS_TOKEN_FILE": token,
+    }
     own = {
-        "consumer": {
-            "TWINUP_ALERTS_TARGET": f"127.0.0.1:{grpc_port}",
-            "TWINUP_ALERTS_TOKEN_FILE": token,
-        },
+        "consumer": alert_service,
+        "gateway": alert_service,
         "alerts": {"TWINUP_GRPC_PORT": str(grpc_port), "TWINUP_GRPC_TOKEN_FILE": token},
         "auth": {
             "TWINUP_AUTH_SIGNING_KEY_FILE": str(secrets / "signing-key"),

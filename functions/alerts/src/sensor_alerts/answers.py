@@ -1,20 +1,27 @@
 """Alerts as they are now, their changes and pages of them, as AlertService's messages."""
 
-import base64
-import binascii
+import re
 from typing import Final
 
 from sensor_alerts import requests
-from sensor_alerts.domain.alert import InvalidRequestError, Record, epoch_ms
-from sensor_alerts.history import Cursor, Filter
+from sensor_alerts.domain.alert import InvalidRequestError, Record
+from sensor_alerts.listing import Filter, Order
 from sensor_shared.contracts.alert_changes import AlertChange, AlertState
 from twinup.alert.v1 import alert_pb2
 
 _MAX_USER: Final = 128
 _MAX_NOTE: Final = 1_000
+_NOTE: Final = re.compile(r"[^\x00-\x08\x0b\x0c\x0e-\x1f\x7f]*")
+"""Notes end up in mails, chats and terminals: of the control characters tabs and line ends."""
 _STATES: Final = {
     alert_pb2.ALERT_STATE_OPEN: AlertState.OPEN,
     alert_pb2.ALERT_STATE_CLEARED: AlertState.CLEARED,
+}
+_ORDERS: Final = {
+    alert_pb2.ALERT_ORDER_UNSPECIFIED: Order.NEWEST,
+    alert_pb2.ALERT_ORDER_NEWEST: Order.NEWEST,
+    alert_pb2.ALERT_ORDER_OLDEST: Order.OLDEST,
+    alert_pb2.ALERT_ORDER_SEVERITY: Order.SEVERITY,
 }
 
 
@@ -85,6 +92,10 @@ def chosen(request: alert_pb2.ListAlertsRequest) -> Filter:
     state = _STATES.get(request.state)
     if state is None and request.state:
         raise InvalidRequestError("state: must be one of AlertState")
+    types = {requests.alert_type_of(number) for number in request.alert_types}
+    known = sorted(one for one in types if one is not None)
+    if len(known) < len(types):
+        raise InvalidRequestError("alert_types: must be of AlertType")
     return Filter(
         device_id=request.device_id or None,
         start=start,
@@ -94,30 +105,19 @@ def chosen(request: alert_pb2.ListAlertsRequest) -> Filter:
         acknowledged=request.acknowledged if request.HasField("acknowledged") else None,
         region=request.region or None,
         rule_id=request.rule_id or None,
+        alert_types=tuple(known),
     )
 
 
-def token(record: Record) -> str:
-    """Returns where a list goes on after an alert."""
-    at = f"{epoch_ms(record.alert.first_at)}:{record.alert.alert_id}"
-    return base64.urlsafe_b64encode(at.encode()).decode()
-
-
-def cursor(page_token: str) -> Cursor | None:
-    """Reads what `token` gave; None: from the newest.
+def order(request: alert_pb2.ListAlertsRequest) -> Order:
+    """Returns what comes first.
 
     Raises:
-        InvalidRequestError: when it is none of ours.
+        InvalidRequestError: when there is no such order.
     """
-    if not page_token:
-        return None
-    try:
-        at, _, alert_id = base64.urlsafe_b64decode(page_token.encode()).decode().partition(":")
-        found = Cursor(int(at), alert_id)
-    except (binascii.Error, ValueError) as error:
-        raise InvalidRequestError("page_token: is not one of this service") from error
-    if not 0 <= found.at_ms < 2**53:
-        raise InvalidRequestError("page_token: is not one of this service")
+    found = _ORDERS.get(request.order)
+    if found is None:
+        raise InvalidRequestError("order: must be one of AlertOrder")
     return found
 
 
@@ -133,5 +133,7 @@ def check(request: alert_pb2.ChangeAlertRequest, *, comment: bool = False) -> No
         raise InvalidRequestError("user: must have 1 to 128 printable characters")
     if len(request.note) > _MAX_NOTE:
         raise InvalidRequestError("note: must have at most 1,000 characters")
+    if not _NOTE.fullmatch(request.note):
+        raise InvalidRequestError("note: must have no control characters but tabs and line ends")
     if comment and not request.note.strip():
         raise InvalidRequestError("note: a comment must say something")

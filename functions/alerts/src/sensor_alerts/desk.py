@@ -1,17 +1,20 @@
 """What people do with alerts: acknowledge, clear, comment, and look them up."""
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Final
 
 from sensor_alerts.changes import Changes
 from sensor_alerts.domain import life
-from sensor_alerts.domain.alert import Record
+from sensor_alerts.domain.alert import Record, from_ms
 from sensor_alerts.domain.life import Step
-from sensor_alerts.history import Cursor, Filter, History, Page
+from sensor_alerts.history import History, Page
 from sensor_alerts.leases import Subject
 from sensor_alerts.ledger import Ledger
+from sensor_alerts.listing import Filter, Order
+from sensor_alerts.places import Place
 from sensor_shared.contracts.alert_changes import AlertChange, AlertSnapshot, ChangeKind
 
 MAX_CHANGES: Final = 1_000
@@ -29,6 +32,11 @@ class Story:
     changes: list[AlertChange]
 
 
+def _now() -> datetime:
+    """In milliseconds, as ClickHouse keeps it: what is told at once is what is found later."""
+    return from_ms(time.time_ns() // 1_000_000)
+
+
 class Desk:
     """Each of its methods may be repeated: what is done already is not done again.
 
@@ -42,7 +50,7 @@ class Desk:
         changes: Changes,
         ledger: Ledger,
         *,
-        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        now: Callable[[], datetime] = _now,
     ):
         self._history = history
         self._changes = changes
@@ -91,9 +99,16 @@ class Desk:
             Subject(alert.device_id, alert.episode),
         )
 
-    async def page(self, chosen: Filter, *, limit: int, after: Cursor | None = None) -> Page:
-        """Returns the newest alerts first: see `History.page`."""
-        return await self._history.page(chosen, limit=limit, after=after)
+    async def page(
+        self,
+        chosen: Filter,
+        *,
+        limit: int,
+        order: Order = Order.NEWEST,
+        after: Place | None = None,
+    ) -> Page:
+        """Returns a page of a list: see `History.page`."""
+        return await self._history.page(chosen, limit=limit, order=order, after=after)
 
     async def story(self, alert_id: str) -> Story:
         """Returns an alert and its newest changes.

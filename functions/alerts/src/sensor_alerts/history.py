@@ -5,8 +5,7 @@ import hashlib
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
-from typing import Any, Final, NamedTuple
+from typing import Final
 
 import msgspec
 
@@ -14,10 +13,11 @@ from sensor_alerts import rows
 from sensor_alerts.changes import LINGER_SECONDS, Changes
 from sensor_alerts.domain.alert import Record, epoch_ms
 from sensor_alerts.leases import Subject
+from sensor_alerts.listing import Filter, Order
+from sensor_alerts.places import Place
 from sensor_shared.adapters.database import Database
 from sensor_shared.adapters.group_commit import GroupCommit
-from sensor_shared.contracts.alert_changes import AlertSnapshot, AlertState
-from sensor_shared.contracts.rules import Severity
+from sensor_shared.contracts.alert_changes import AlertSnapshot
 from sensor_shared.telemetry import metrics
 
 _MAX_GROUP: Final = 500
@@ -28,63 +28,11 @@ _lines: Final = msgspec.json.Encoder()
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """The newest alerts that match, and how many match in all."""
+    """Alerts that match, how many match in all, and whether others come after these."""
 
     records: list[Record]
     total: int
-
-
-class Cursor(NamedTuple):
-    """The last alert of a page: when its first breach was measured, and its id."""
-
-    at_ms: int
-    alert_id: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Filter:
-    """Which alerts; None and empty: all of them. Both ends of the span belong to it."""
-
-    device_id: str | None = None
-    start: datetime | None = None
-    end: datetime | None = None
-    min_severity: Severity | None = None
-    state: AlertState | None = None
-    acknowledged: bool | None = None
-    region: str | None = None
-    rule_id: str | None = None
-
-    def sql(self) -> tuple[str, dict[str, Any]]:
-        """Returns conditions for WHERE, and their parameters."""
-        given: list[tuple[str, str, Any]] = [
-            ("device_id = {device:String}", "device", self.device_id),
-            ("region = {region:String}", "region", self.region),
-            ("rule_id = {rule:String}", "rule", self.rule_id),
-            ("toString(state) = {state:String}", "state", self.state and self.state.value),
-            (
-                "timestamp >= fromUnixTimestamp64Milli({start:Int64}, 'UTC')",
-                "start",
-                self.start and epoch_ms(self.start),
-            ),
-            (
-                "timestamp <= fromUnixTimestamp64Milli({end:Int64}, 'UTC')",
-                "end",
-                self.end and epoch_ms(self.end),
-            ),
-            (
-                "toInt8(severity) >= {severity:Int8}",
-                "severity",
-                self.min_severity and self.min_severity.rank,
-            ),
-            (
-                "(acknowledged_by != '') = {acknowledged:UInt8}",
-                "acknowledged",
-                None if self.acknowledged is None else int(self.acknowledged),
-            ),
-        ]
-        used = [entry for entry in given if entry[2] is not None]
-        conditions = ["state IN ('open', 'cleared')", *(sql for sql, _, _ in used)]
-        return " AND ".join(conditions), {name: value for _, name, value in used}
+    more: bool
 
 
 class History:
@@ -159,35 +107,37 @@ class History:
         )
         return rows.record(found[0]) if found else None
 
-    async def page(self, chosen: Filter, *, limit: int, after: Cursor | None = None) -> Page:
-        """Returns the newest alerts first.
+    async def page(
+        self,
+        chosen: Filter,
+        *,
+        limit: int,
+        order: Order = Order.NEWEST,
+        after: Place | None = None,
+    ) -> Page:
+        """Returns a page of a list.
 
         Args:
-            chosen: which of them.
+            chosen: which alerts.
             limit: how many alerts at most; `total` counts all that match, on every page.
+            order: which come first.
             after: the last alert of the page before.
         """
         conditions, parameters = chosen.sql()
+        behind, place = order.behind(after)
         matching = f"FROM alerts FINAL WHERE {conditions}"
-        further, place = "", dict[str, Any]()
-        if after is not None:
-            further = (
-                " AND timestamp <= fromUnixTimestamp64Milli({at:Int64}, 'UTC') AND (timestamp < "
-                "fromUnixTimestamp64Milli({at:Int64}, 'UTC') OR alert_id > {after:String})"
-            )
-            place = {"at": after.at_ms, "after": after.alert_id}
         found = await self._database.rows(
-            f"SELECT {rows.COLUMNS} {matching}{further} "
-            "ORDER BY timestamp DESC, alert_id LIMIT {limit:UInt32}",
+            f"SELECT {rows.COLUMNS} {matching} AND {behind} "
+            f"ORDER BY {order.sql()} LIMIT {{limit:UInt32}}",
             **parameters,
             **place,
-            limit=limit,
+            limit=limit + 1,
         )
-        total = len(found)
-        if total == limit or after is not None:
+        more, total = len(found) > limit, len(found)
+        if more or after is not None:
             count = await self._database.rows(f"SELECT count() {matching}", **parameters)
             total = int(count[0][0])
-        return Page([rows.record(columns) for columns in found], total)
+        return Page([rows.record(columns) for columns in found[:limit]], total, more)
 
     async def answers(self) -> None:
         """Returns when ClickHouse has shown that the table can be read."""

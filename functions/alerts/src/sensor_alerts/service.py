@@ -8,12 +8,12 @@ from typing import Final
 import grpc
 from redis.exceptions import RedisError
 
-from sensor_alerts import answers, calls, requests
+from sensor_alerts import answers, calls, places, requests
 from sensor_alerts.calls import Context
 from sensor_alerts.desk import Desk, UnknownAlertError
 from sensor_alerts.domain.life import Outcome
-from sensor_alerts.history import Filter
 from sensor_alerts.intake import Intake
+from sensor_alerts.listing import Filter
 from sensor_shared.adapters.database import DatabaseAwayError
 from sensor_shared.contracts.errors import Retry
 from sensor_shared.telemetry.logs import logger
@@ -83,16 +83,18 @@ class AlertService(alert_pb2_grpc.AlertServiceServicer):
     async def ListAlerts(  # noqa: N802
         self, request: alert_pb2.ListAlertsRequest, context: Context
     ) -> alert_pb2.ListAlertsResponse:
-        """Lists alerts as they are now, newest first."""
+        """Lists alerts as they are now, a page at a time."""
         async with self._answering(context):
             limit = calls.limit(request.limit)
-            page = await self._desk.page(
-                answers.chosen(request), limit=limit, after=answers.cursor(request.page_token)
-            )
+            chosen, order = answers.chosen(request), answers.order(request)
+            question = (chosen, order)
+            after = places.read(request.page_token, question, "page_token")
+            page = await self._desk.page(chosen, limit=limit, order=order, after=after)
+            following = order.place(page.records[-1]).write(question) if page.more else ""
         return alert_pb2.ListAlertsResponse(
             alerts=[answers.alert(record) for record in page.records],
             total_count=min(page.total, _MAX_INT32),
-            next_page_token=answers.token(page.records[-1]) if len(page.records) == limit else "",
+            next_page_token=following,
         )
 
     async def GetAlert(  # noqa: N802

@@ -6,6 +6,9 @@ from collections.abc import Callable
 
 from sensor_gateway.aggregates.queries import Aggregates
 from sensor_gateway.aggregates.routes import aggregate_routes
+from sensor_gateway.alerts import routes as alerts
+from sensor_gateway.alerts.calls import AlertCalls
+from sensor_gateway.alerts.client import Alerts
 from sensor_gateway.analytics import Analytics
 from sensor_gateway.cache import Cache
 from sensor_gateway.device_routes import fleet_routes
@@ -38,6 +41,8 @@ from sensor_gateway.rejects.routes import reject_routes
 from sensor_gateway.rollups.coverage import Coverage
 from sensor_gateway.routes import TAGS, service_routes
 from sensor_gateway.settings import GatewaySettings
+from sensor_gateway.silences import routes as silences
+from sensor_gateway.silences.client import Silences
 from sensor_gateway.standings import Standings
 from sensor_gateway.stats import Stats
 from sensor_gateway.windows import Windows
@@ -95,9 +100,11 @@ class Gateway:
         )
         coverage = Coverage(self._database, seconds=limits.coverage_seconds)
         self._keys = RemoteKeys(settings.jwks)
+        self._alerts = AlertCalls(settings.alerts)
         self._parts = Parts(
             self._redis,
             self._database,
+            self._alerts.answers,
             lambda: self._keys.known,
             seconds=limits.probe_seconds,
         )
@@ -146,8 +153,9 @@ class Gateway:
         self._exports = Slots(limits.exports, limits.exports_per_user, leases)
         self.rest = rest_service(
             title="TWINUP gateway",
-            description="Devices, their latest metrics and their history; exports and aggregates.",
-            tags=[*TAGS, live.TAG],
+            description="Devices, their latest metrics and their history; exports and aggregates; "
+            "alerts.",
+            tags=[*TAGS, live.TAG, alerts.TAG, silences.TAG],
             routers=[
                 fleet_routes(guard, self._devices, latest),
                 latest_routes(dear, self._devices, latest),
@@ -166,8 +174,10 @@ class Gateway:
                 ),
                 reject_routes(dear, Rejects(self._database)),
                 live_routes(long, ticket_guard, tickets, self._streams, self._feed),
-                # Before other operations of alerts: `live` is no id of one.
+                # Before the other operations of alerts: to these `live` would be an id.
                 alert_live_routes(long, ticket_guard, tickets, self._streams, self._alert_feed),
+                alerts.alert_routes(dear, Alerts(self._alerts)),
+                silences.silence_routes(dear, Silences(self._alerts)),
                 service_routes(self._parts),
             ],
         )
@@ -177,6 +187,7 @@ class Gateway:
     async def start(self) -> None:
         """Begins to fetch auth's keys and to ask the parts."""
         self._keys.start()
+        self._alerts.start()
         self._parts.start()
         self._feed.start()
         self._alert_feed.start()
@@ -192,6 +203,7 @@ class Gateway:
         await self._devices.stop()
         await self._keys.stop()
         await self._blocking.aclose()
+        await self._alerts.stop()
         await self._redis.aclose()
         await self._database.close()
 

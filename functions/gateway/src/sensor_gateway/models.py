@@ -61,6 +61,7 @@ class Parts(BaseModel):
     redis: State
     clickhouse: State
     auth_keys: State = Field(description="up: tokens can be checked")
+    alerts: State = Field(description="up: the alert service answers")
 
 
 class Health(BaseModel):

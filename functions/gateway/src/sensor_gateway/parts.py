@@ -13,11 +13,12 @@ from sensor_shared.telemetry.logs import logger
 
 
 class Parts:
-    """Asks Redis and ClickHouse at intervals, so that a stranger's call of health costs nothing.
+    """Asks each part at intervals, so that a stranger's call of health costs nothing.
 
     Args:
         redis: of the latest values.
         database: of the facts.
+        alert_service: returns when the alert service can work; raises OSError otherwise.
         keys_known: tells whether tokens can be checked.
         seconds: between two questions, and that an answer may take.
     """
@@ -26,18 +27,21 @@ class Parts:
         self,
         redis: Redis,
         database: Database,
+        alert_service: Callable[[], Awaitable[None]],
         keys_known: Callable[[], bool],
         *,
         seconds: float,
     ):
         self._redis = redis
         self._database = database
+        self._alert_service = alert_service
         self._keys_known = keys_known
         self._seconds = seconds
         self._task: asyncio.Task[None] | None = None
         self._log = logger(part="health")
         self.redis = False
         self.clickhouse = False
+        self.alerts = False
 
     @property
     def keys(self) -> bool:
@@ -52,7 +56,7 @@ class Parts:
     @property
     def complete(self) -> bool:
         """True when nothing is away."""
-        return self.keys and self.redis and self.clickhouse
+        return self.keys and self.redis and self.clickhouse and self.alerts
 
     @property
     def watched(self) -> bool:
@@ -69,13 +73,16 @@ class Parts:
 
     async def _run(self) -> None:
         while True:
-            redis, clickhouse = await asyncio.gather(
+            redis, clickhouse, alerts = await asyncio.gather(
                 self._answers(self._ping),
                 self._answers(lambda: self._database.rows("SELECT 1")),
+                self._answers(self._alert_service),
             )
-            if (redis, clickhouse) != (self.redis, self.clickhouse):
-                self._log.warning("parts changed", redis=redis, clickhouse=clickhouse)
-            self.redis, self.clickhouse = redis, clickhouse
+            if (redis, clickhouse, alerts) != (self.redis, self.clickhouse, self.alerts):
+                self._log.warning(
+                    "parts changed", redis=redis, clickhouse=clickhouse, alerts=alerts
+                )
+            self.redis, self.clickhouse, self.alerts = redis, clickhouse, alerts
             await asyncio.sleep(self._seconds)
 
     async def _ping(self) -> None:

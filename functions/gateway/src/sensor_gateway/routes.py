@@ -35,6 +35,7 @@ def service_routes(parts: Parts) -> APIRouter:
                 redis=_state(parts.redis),
                 clickhouse=_state(parts.clickhouse),
                 auth_keys=_state(parts.keys),
+                alerts=_state(parts.alerts),
             ),
         )
 

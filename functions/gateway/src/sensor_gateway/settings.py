@@ -7,6 +7,7 @@ from pydantic import Field
 from sensor_gateway.cache import CacheSettings
 from sensor_gateway.rollups.resolution import Resolution
 from sensor_shared.adapters.clickhouse import ClickHouseSettings
+from sensor_shared.adapters.grpc import AlertServiceSettings
 from sensor_shared.adapters.jwks import JwksSettings
 from sensor_shared.adapters.latest import LatestSettings
 from sensor_shared.adapters.redis import RedisSettings
@@ -66,7 +67,7 @@ class ReadSettings(Section):
     stats_seconds: Annotated[float, Field(gt=0)] = 10.0
     """Age at which the statistics are counted anew."""
     probe_seconds: Annotated[float, Field(gt=0)] = 2.0
-    """Between two looks at Redis and ClickHouse, for health."""
+    """Between two looks at Redis, ClickHouse and the alert service, for health."""
 
     @property
     def max_days(self) -> dict[Resolution, int]:
@@ -96,10 +97,18 @@ class LiveSettings(Section):
     """Of one user in one process."""
 
 
+class AlertsSettings(AlertServiceSettings):
+    """Section ALERTS: the alert service."""
+
+    timeout: Annotated[float, Field(gt=0)] = 5.0
+    """Seconds that one call may take: somebody waits for it, while a query of ClickHouse runs."""
+
+
 class GatewaySettings(Settings):
     """All of it."""
 
     gateway: ReadSettings = ReadSettings()
+    alerts: AlertsSettings = AlertsSettings()
     live: LiveSettings = LiveSettings()
     cache: CacheSettings = CacheSettings()
     jwks: JwksSettings = JwksSettings()

@@ -157,11 +157,12 @@ class System:
 
     def _functions(self) -> list[Process]:
         token = self.credentials.service_token
+        alert_service = {
+            "TWINUP_ALERTS_TARGET": f"127.0.0.1:{self.port['alerts_grpc']}",
+            "TWINUP_ALERTS_TOKEN": token,
+        }
         own: Mapping[str, dict[str, str]] = {
-            "consumer": {
-                "TWINUP_ALERTS_TARGET": f"127.0.0.1:{self.port['alerts_grpc']}",
-                "TWINUP_ALERTS_TOKEN": token,
-            },
+            "consumer": alert_service,
             "alerts": {
                 "TWINUP_GRPC_HOST": "127.0.0.1",
                 "TWINUP_GRPC_PORT": str(self.port["alerts_grpc"]),
@@ -176,7 +177,8 @@ class System:
                 "TWINUP_AUTH_ADMIN_PASSWORD": self.credentials.admin_password,
             },
             "gateway": {
-                "TWINUP_JWKS_URL": f"http://127.0.0.1:{self.port['auth']}/.well-known/jwks.json"
+                **alert_service,
+                "TWINUP_JWKS_URL": f"http://127.0.0.1:{self.port['auth']}/.well-known/jwks.json",
             },
         }
         return [

@@ -1,14 +1,20 @@
 """The alert service as a client: a channel with the service token on every call."""
 
-from typing import Annotated
+from collections.abc import Awaitable, Callable
+from typing import Annotated, Final, TypeVar
 
 import grpc
+from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 from pydantic import Field, SecretStr
 
 from sensor_shared.contracts.rules import Breach
 from sensor_shared.runtime.settings import Section
-from twinup.alert.v1 import alert_pb2, alert_pb2_grpc
+from twinup.alert.v1 import alert_pb2, alert_pb2_grpc, silence_pb2_grpc
+
+Answer = TypeVar("Answer")
+_MAX_ANSWER_BYTES: Final = 32 * 1024 * 1024
+"""Of long notes a thousand, of which each character takes four bytes: more than gRPC's 4 MiB."""
 
 
 class AlertServiceSettings(Section):
@@ -20,8 +26,15 @@ class AlertServiceSettings(Section):
     """Seconds that one call may take."""
 
 
-class AlertClient:
-    """Calls `twinup.alert.v1.AlertService`."""
+class AlertChannel:
+    """A channel to the alert service, with the service token and a deadline on every call.
+
+    Made in the event loop that its calls are made in.
+
+    Attributes:
+        alerts: `twinup.alert.v1.AlertService`.
+        silences: `twinup.alert.v1.SilenceService`.
+    """
 
     def __init__(self, settings: AlertServiceSettings):
         self._timeout = settings.timeout
@@ -32,9 +45,30 @@ class AlertClient:
                 ("grpc.max_reconnect_backoff_ms", 2_000),
                 ("grpc.initial_reconnect_backoff_ms", 200),
                 ("grpc.keepalive_time_ms", 30_000),
+                ("grpc.max_receive_message_length", _MAX_ANSWER_BYTES),
             ),
         )
-        self._stub = alert_pb2_grpc.AlertServiceStub(self._channel)
+        self.alerts = alert_pb2_grpc.AlertServiceStub(self._channel)
+        self.silences = silence_pb2_grpc.SilenceServiceStub(self._channel)
+
+    async def call(self, method: Callable[..., Awaitable[Answer]], request: Message) -> Answer:
+        """Makes a call of one of the services, e.g. `channel.alerts.GetAlert`.
+
+        Raises:
+            grpc.aio.AioRpcError: when it was refused, failed or took too long.
+        """
+        return await method(request, timeout=self._timeout, metadata=self._metadata)
+
+    async def close(self) -> None:
+        """Closes the channel."""
+        await self._channel.close(grace=None)
+
+
+class AlertClient:
+    """Reports breaches to `twinup.alert.v1.AlertService`."""
+
+    def __init__(self, settings: AlertServiceSettings):
+        self._channel = AlertChannel(settings)
 
     async def send(self, request: alert_pb2.AlertRequest) -> alert_pb2.AlertResponse:
         """Reports a breach.
@@ -42,11 +76,11 @@ class AlertClient:
         Raises:
             grpc.aio.AioRpcError: when the call was refused, failed or took too long.
         """
-        return await self._stub.SendAlert(request, timeout=self._timeout, metadata=self._metadata)
+        return await self._channel.call(self._channel.alerts.SendAlert, request)
 
     async def close(self) -> None:
         """Closes the channel."""
-        await self._channel.close(grace=None)
+        await self._channel.close()
 
 
 def alert_request(breach: Breach) -> alert_pb2.AlertRequest:

@@ -29,6 +29,10 @@ class Action(StrEnum):
     READINGS_READ = "readings:read"
     LIVE_FOLLOW = "live:follow"
     ALERTS_READ = "alerts:read"
+    ALERTS_WRITE = "alerts:write"
+    """Acknowledge, clear, comment."""
+    SILENCES_READ = "silences:read"
+    SILENCES_WRITE = "silences:write"
     REJECTS_READ = "rejects:read"
     PROFILE_READ = "profile:read"
     SESSION_END = "session:end"
@@ -42,6 +46,7 @@ class Action(StrEnum):
 
 
 _EVERYBODY = frozenset(Role)
+_OPERATORS = frozenset({Role.ADMIN, Role.USER})
 _ADMINS = frozenset({Role.ADMIN})
 
 PERMISSIONS: Final[Mapping[Action, frozenset[Role]]] = MappingProxyType(
@@ -50,6 +55,9 @@ PERMISSIONS: Final[Mapping[Action, frozenset[Role]]] = MappingProxyType(
         Action.READINGS_READ: _EVERYBODY,
         Action.LIVE_FOLLOW: _EVERYBODY,
         Action.ALERTS_READ: _EVERYBODY,
+        Action.ALERTS_WRITE: _OPERATORS,
+        Action.SILENCES_READ: _EVERYBODY,
+        Action.SILENCES_WRITE: _OPERATORS,
         Action.REJECTS_READ: _ADMINS,
         Action.PROFILE_READ: _EVERYBODY,
         Action.SESSION_END: _EVERYBODY,
@@ -64,9 +72,10 @@ PERMISSIONS: Final[Mapping[Action, frozenset[Role]]] = MappingProxyType(
 )
 """The roles that may take an action; code, tests and documents read this table."""
 
-FOR_MACHINES: Final = frozenset({Action.DEVICES_READ, Action.READINGS_READ})
+FOR_MACHINES: Final = frozenset({Action.DEVICES_READ, Action.READINGS_READ, Action.ALERTS_READ})
 """The actions that an API key can be given. What is not named here needs a person's session: a new
-action is closed to keys until somebody opens it. Keys, users and sessions never are."""
+action is closed to keys until somebody opens it. Keys, users and sessions never are. Screens on
+walls and other systems read alerts; what is done about one bears the name of who did it."""
 
 
 @dataclass(frozen=True, slots=True)

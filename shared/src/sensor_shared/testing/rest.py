@@ -49,15 +49,24 @@ async def client(
         yield made
 
 
+def database_of(worker: str) -> int:
+    """Returns the number of a test worker's Redis database.
+
+    Args:
+        worker: pytest-xdist's `worker_id`, "master" without it.
+    """
+    return 1 + int(worker.removeprefix("gw") if worker != "master" else 0) % 15
+
+
 async def empty_database(host: str, port: int, worker: str) -> int:
     """Empties the Redis database of a test worker and returns its number.
 
     Args:
         host: of Redis.
         port: of Redis.
-        worker: pytest-xdist's `worker_id`, "master" without it.
+        worker: as `database_of` has it.
     """
-    number = 1 + int(worker.removeprefix("gw") if worker != "master" else 0) % 15
+    number = database_of(worker)
     async with Redis(host=host, port=port, db=number) as redis:
         await redis.flushdb()
     return number

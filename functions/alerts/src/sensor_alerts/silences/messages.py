@@ -1,8 +1,6 @@
 """SilenceService's messages to and from what the project works with."""
 
-import base64
-import binascii
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import Any, Final
 
 from google.protobuf.message import Message
@@ -13,7 +11,6 @@ from sensor_alerts.domain.silence import Silence
 from sensor_alerts.silences.silences import SilenceError
 from twinup.alert.v1 import alert_pb2, silence_pb2
 
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _LISTS: Final = ("devices", "device_types", "regions", "rules")
 
 
@@ -79,24 +76,3 @@ def message(silence: Silence, now: datetime) -> silence_pb2.Silence:
         updated_at=requests.stamp(silence.updated_at),
         active=silence.holds(now),
     )
-
-
-def cursor(last: Silence) -> str:
-    """Returns what leads to the silences after this one."""
-    place = f"{(last.ends_at - _EPOCH) // timedelta(milliseconds=1)} {last.silence_id}"
-    return base64.urlsafe_b64encode(place.encode()).decode()
-
-
-def place(text: str) -> tuple[datetime, str] | None:
-    """Returns the end and id that a cursor stands for, None for an empty one.
-
-    Raises:
-        SilenceError: when it is no cursor.
-    """
-    if not text:
-        return None
-    try:
-        moment, _, id_ = base64.urlsafe_b64decode(text).decode().partition(" ")
-        return _EPOCH + timedelta(milliseconds=int(moment)), id_
-    except (binascii.Error, ValueError, OverflowError) as error:
-        raise SilenceError("cursor: is none that an answer gave") from error

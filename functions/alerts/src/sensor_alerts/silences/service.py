@@ -6,8 +6,10 @@ from datetime import UTC, datetime
 
 import grpc
 
-from sensor_alerts import calls
+from sensor_alerts import calls, places
 from sensor_alerts.calls import Context
+from sensor_alerts.domain.alert import epoch_ms
+from sensor_alerts.places import Place
 from sensor_alerts.silences import messages
 from sensor_alerts.silences.silences import (
     SilenceError,
@@ -67,13 +69,13 @@ class SilenceService(silence_pb2_grpc.SilenceServiceServicer):
         """Lists them, a page at a time."""
         async with self._answering(context):
             limit = calls.limit(request.limit)
-            found = await self._silences.page(
-                ended=request.ended, after=messages.place(request.cursor), limit=limit + 1
-            )
+            after = places.read(request.cursor, request.ended, "cursor")
+            found = await self._silences.page(ended=request.ended, after=after, limit=limit + 1)
             now, shown = self._now(), found[:limit]
+            last = Place(epoch_ms(shown[-1].ends_at), shown[-1].silence_id) if shown else None
             return silence_pb2.ListSilencesResponse(
                 silences=[messages.message(silence, now) for silence in shown],
-                next_cursor=messages.cursor(shown[-1]) if len(found) > limit else "",
+                next_cursor=last.write(request.ended) if last and len(found) > limit else "",
             )
 
     async def UpdateSilence(  # noqa: N802

@@ -9,6 +9,7 @@ from clickhouse_connect.driver.exceptions import ClickHouseError
 from pydantic import ValidationError
 
 from sensor_alerts.domain.silence import Silence
+from sensor_alerts.places import Place
 from sensor_alerts.silences.store import SilenceStore
 from sensor_shared.adapters.database import DatabaseAwayError
 from sensor_shared.contracts.alert_changes import AlertSnapshot
@@ -147,9 +148,7 @@ class Silences:
             raise UnknownSilenceError(f"there is no silence {silence_id!r}")
         return found
 
-    async def page(
-        self, *, ended: bool, after: tuple[datetime, str] | None, limit: int
-    ) -> list[Silence]:
+    async def page(self, *, ended: bool, after: Place | None, limit: int) -> list[Silence]:
         """Returns silences, the last to end first: see `SilenceStore.page`."""
         return await self._store.page(ended=ended, now=self._now(), after=after, limit=limit)
 

@@ -7,6 +7,7 @@ from pydantic import ValidationError
 
 from sensor_alerts.domain.scope import Scope
 from sensor_alerts.domain.silence import Recurrence, Silence
+from sensor_alerts.places import Place
 from sensor_shared.adapters.database import Database
 from sensor_shared.telemetry.logs import logger
 
@@ -49,14 +50,14 @@ class SilenceStore:
         )
 
     async def page(
-        self, *, ended: bool, now: datetime, after: tuple[datetime, str] | None, limit: int
+        self, *, ended: bool, now: datetime, after: Place | None, limit: int
     ) -> list[Silence]:
         """Returns silences, the last to end first.
 
         Args:
             ended: also those that are over.
             now: the time.
-            after: end and id of the last one of the page before.
+            after: the last one of the page before, by its end.
             limit: how many at most.
         """
         conditions, parameters = ["1"], dict[str, Any](limit=limit)
@@ -68,7 +69,7 @@ class SilenceStore:
                 "(ends_at, silence_id) < "
                 "(fromUnixTimestamp64Milli({after:Int64}, 'UTC'), {after_id:String})"
             )
-            parameters |= {"after": _ms(after[0]), "after_id": after[1]}
+            parameters |= {"after": after.at_ms, "after_id": after.id}
         return await self._read(
             f"{' AND '.join(conditions)} "
             "ORDER BY ends_at DESC, silence_id DESC LIMIT {limit:UInt32}",

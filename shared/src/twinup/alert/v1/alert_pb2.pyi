@@ -85,6 +85,30 @@ ALERT_STATE_OPEN: AlertState.ValueType  # 1
 ALERT_STATE_CLEARED: AlertState.ValueType  # 2
 Global___AlertState: _TypeAlias = AlertState  # noqa: Y015
 
+class _AlertOrder:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _AlertOrderEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_AlertOrder.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    ALERT_ORDER_UNSPECIFIED: _AlertOrder.ValueType  # 0
+    ALERT_ORDER_NEWEST: _AlertOrder.ValueType  # 1
+    """By when the first breach was measured."""
+    ALERT_ORDER_OLDEST: _AlertOrder.ValueType  # 2
+    ALERT_ORDER_SEVERITY: _AlertOrder.ValueType  # 3
+    """The most severe, of them the newest."""
+
+class AlertOrder(_AlertOrder, metaclass=_AlertOrderEnumTypeWrapper):
+    """What comes first; unspecified: the newest."""
+
+ALERT_ORDER_UNSPECIFIED: AlertOrder.ValueType  # 0
+ALERT_ORDER_NEWEST: AlertOrder.ValueType  # 1
+"""By when the first breach was measured."""
+ALERT_ORDER_OLDEST: AlertOrder.ValueType  # 2
+ALERT_ORDER_SEVERITY: AlertOrder.ValueType  # 3
+"""The most severe, of them the newest."""
+Global___AlertOrder: _TypeAlias = AlertOrder  # noqa: Y015
+
 @_typing.final
 class Location(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
@@ -575,6 +599,8 @@ class ListAlertsRequest(_message.Message):
     RULE_ID_FIELD_NUMBER: _builtins.int
     LIMIT_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    ALERT_TYPES_FIELD_NUMBER: _builtins.int
+    ORDER_FIELD_NUMBER: _builtins.int
     device_id: _builtins.str
     """Empty: all devices."""
     min_severity: Global___AlertSeverity.ValueType
@@ -585,11 +611,18 @@ class ListAlertsRequest(_message.Message):
     limit: _builtins.int
     """0: 100; at most 1,000."""
     page_token: _builtins.str
-    """Where the answer before this one said that it goes on; empty: from the newest."""
+    """Where the answer before this one said that it goes on; empty: from the beginning. It belongs to
+    the filters and the order that it was made for.
+    """
+    order: Global___AlertOrder.ValueType
     @_builtins.property
     def start_time(self) -> _timestamp_pb2.Timestamp: ...
     @_builtins.property
     def end_time(self) -> _timestamp_pb2.Timestamp: ...
+    @_builtins.property
+    def alert_types(self) -> _containers.RepeatedScalarFieldContainer[Global___AlertType.ValueType]:
+        """Empty: all types."""
+
     def __init__(
         self,
         *,
@@ -603,10 +636,12 @@ class ListAlertsRequest(_message.Message):
         rule_id: _builtins.str = ...,
         limit: _builtins.int = ...,
         page_token: _builtins.str = ...,
+        alert_types: _abc.Iterable[Global___AlertType.ValueType] | None = ...,
+        order: Global___AlertOrder.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_acknowledged", b"_acknowledged", "acknowledged", b"acknowledged", "end_time", b"end_time", "start_time", b"start_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_acknowledged", b"_acknowledged", "acknowledged", b"acknowledged", "device_id", b"device_id", "end_time", b"end_time", "limit", b"limit", "min_severity", b"min_severity", "page_token", b"page_token", "region", b"region", "rule_id", b"rule_id", "start_time", b"start_time", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_acknowledged", b"_acknowledged", "acknowledged", b"acknowledged", "alert_types", b"alert_types", "device_id", b"device_id", "end_time", b"end_time", "limit", b"limit", "min_severity", b"min_severity", "order", b"order", "page_token", b"page_token", "region", b"region", "rule_id", b"rule_id", "start_time", b"start_time", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__acknowledged: _TypeAlias = _typing.Literal["acknowledged"]  # noqa: Y015
     _WhichOneofArgType__acknowledged: _TypeAlias = _typing.Literal["_acknowledged", b"_acknowledged"]  # noqa: Y015

@@ -102,7 +102,7 @@ class AlertServiceServicer:
 
     def ListAlerts(self, request, context):
         """Not in the original. Those that change an alert may be repeated: what is done is not done again.
-        Lists alerts as they are now, newest first.
+        Lists alerts as they are now.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

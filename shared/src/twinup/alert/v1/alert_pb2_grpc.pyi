@@ -39,7 +39,7 @@ class AlertServiceStub:
     """The original's health call; grpc.health.v1 stands beside it."""
     ListAlerts: _grpc.UnaryUnaryMultiCallable[_alert_pb2.ListAlertsRequest, _alert_pb2.ListAlertsResponse]
     """Not in the original. Those that change an alert may be repeated: what is done is not done again.
-    Lists alerts as they are now, newest first.
+    Lists alerts as they are now.
     """
     GetAlert: _grpc.UnaryUnaryMultiCallable[_alert_pb2.GetAlertRequest, _alert_pb2.GetAlertResponse]
     """One alert with its changes; NOT_FOUND when there is none."""
@@ -61,7 +61,7 @@ class AlertServiceAsyncStub(AlertServiceStub):
     """The original's health call; grpc.health.v1 stands beside it."""
     ListAlerts: _aio.UnaryUnaryMultiCallable[_alert_pb2.ListAlertsRequest, _alert_pb2.ListAlertsResponse]  # type: ignore[assignment]
     """Not in the original. Those that change an alert may be repeated: what is done is not done again.
-    Lists alerts as they are now, newest first.
+    Lists alerts as they are now.
     """
     GetAlert: _aio.UnaryUnaryMultiCallable[_alert_pb2.GetAlertRequest, _alert_pb2.GetAlertResponse]  # type: ignore[assignment]
     """One alert with its changes; NOT_FOUND when there is none."""
@@ -104,7 +104,7 @@ class AlertServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_alert_pb2.ListAlertsResponse, _abc.Awaitable[_alert_pb2.ListAlertsResponse]]:
         """Not in the original. Those that change an alert may be repeated: what is done is not done again.
-        Lists alerts as they are now, newest first.
+        Lists alerts as they are now.
         """
 
     @_abc_1.abstractmethod

@@ -1,0 +1,1 @@
+"""Alerts, as the alert service answers about them by gRPC."""
