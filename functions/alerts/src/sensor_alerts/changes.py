@@ -18,6 +18,7 @@ _LINGER_SECONDS: Final = 0.003
 """An insert costs the same for one alert as for many, and those of an event come together."""
 _MARK_SECONDS: Final = 1.0
 """Nobody waits for the marks."""
+_RECENT: Final = "at > now64(3) - INTERVAL 5 MINUTE"
 _lines: Final = msgspec.json.Encoder()
 _decoder: Final = msgspec.json.Decoder(AlertChange)
 
@@ -60,15 +61,24 @@ class Changes:
         )
         return [_decoder.decode(data) for (data,) in rows]
 
+    async def recent(self, alert_id: str) -> AlertChange | None:
+        """Returns the newest change of the last minutes of an alert, whichever device it is of."""
+        rows = await self._database.rows(
+            f"SELECT data FROM alert_changes WHERE {_RECENT} AND alert_id = {{alert:String}} "  # noqa: S608
+            "ORDER BY version DESC LIMIT 1",
+            alert=alert_id,
+        )
+        return _decoder.decode(rows[0][0]) if rows else None
+
     async def unlisted(self) -> list[AlertChange]:
         """Returns the newest changes of alerts whose rows in `alerts` are still to be written.
 
         What is older than some minutes, the sweep has seen to.
         """
         rows = await self._database.rows(
-            "SELECT data FROM (SELECT alert_id, version, data FROM alert_changes "
-            "WHERE at > now64(3) - INTERVAL 5 MINUTE "
-            "ORDER BY device_id, alert_id, version DESC LIMIT 1 BY device_id, alert_id) "
+            "SELECT data FROM (SELECT alert_id, version, data FROM alert_changes "  # noqa: S608
+            f"WHERE {_RECENT} ORDER BY device_id, alert_id, version DESC "
+            "LIMIT 1 BY device_id, alert_id) "
             "WHERE (alert_id, version) NOT IN "
             "(SELECT alert_id, version FROM alerts WHERE updated_at > now64(3) - INTERVAL 6 MINUTE)"
         )

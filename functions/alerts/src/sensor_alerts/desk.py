@@ -9,7 +9,7 @@ from sensor_alerts.changes import Changes
 from sensor_alerts.domain import life
 from sensor_alerts.domain.alert import Record
 from sensor_alerts.domain.life import Step
-from sensor_alerts.history import Cursor, Filter, History, Page
+from sensor_alerts.history import Cursor, Filter, History, Page, of_change
 from sensor_alerts.leases import Subject
 from sensor_alerts.ledger import Ledger
 from sensor_shared.contracts.alert_changes import AlertChange, AlertSnapshot, ChangeKind
@@ -103,7 +103,8 @@ class Desk:
         """
         record = await self._found(alert_id)
         changes = await self._changes.of_alert(record.alert.device_id, alert_id, MAX_CHANGES)
-        return Story(record, changes)
+        # Another replica may have stored the last change and not listed it yet.
+        return Story(of_change(changes[-1], record) if changes else record, changes)
 
     async def _found(self, alert_id: str) -> Record:
         record = await self._history.one(alert_id)

@@ -124,12 +124,7 @@ class History:
         newest = {record.alert.alert_id: record for record in stored}
         for change in changes:
             known = newest.get(change.alert.alert_id)
-            if known is None:
-                newest[change.alert.alert_id] = _of_change(change)
-            elif known.alert.version < change.alert.version:
-                newest[change.alert.alert_id] = msgspec.structs.replace(
-                    known, alert=change.alert, pending=False, updated_at=change.at
-                )
+            newest[change.alert.alert_id] = of_change(change, known)
         of_it = [one for one in newest.values() if one.alert.episode == subject.episode]
         return sorted(of_it, key=lambda one: (one.alert.first_at, one.alert.alert_id), reverse=True)
 
@@ -151,21 +146,23 @@ class History:
             f"SELECT {rows.COLUMNS} FROM alerts FINAL WHERE state IN ('open', 'pending')"  # noqa: S608
         )
         newest = {one.alert.alert_id: one for one in map(rows.record, found)}
-        for record in map(_of_change, await self._changes.unlisted()):
-            known = newest.get(record.alert.alert_id)
-            if known is None or known.alert.version < record.alert.version:
-                newest[record.alert.alert_id] = record
+        for change in await self._changes.unlisted():
+            known = newest.get(change.alert.alert_id)
+            newest[change.alert.alert_id] = of_change(change, known)
         return [record for record in newest.values() if record.live]
 
     async def one(self, alert_id: str) -> Record | None:
-        """Returns an alert by its id."""
+        """Returns an alert by its id, whichever replica has just stored it."""
         await self._write.settled()
         found = await self._database.rows(
             f"SELECT {rows.COLUMNS} FROM alerts WHERE alert_id = {{alert:String}} "  # noqa: S608
             "AND state IN ('open', 'cleared') ORDER BY version DESC LIMIT 1",
             alert=alert_id,
         )
-        return rows.record(found[0]) if found else None
+        if found:
+            return rows.record(found[0])
+        change = await self._changes.recent(alert_id)
+        return None if change is None else of_change(change)
 
     async def page(self, chosen: Filter, *, limit: int, after: Cursor | None = None) -> Page:
         """Returns the newest alerts first.
@@ -244,6 +241,10 @@ class History:
         return [by_device.get(device_id, []) for device_id in device_ids]
 
 
-def _of_change(change: AlertChange) -> Record:
-    """Returns the alert of a change that is all there is of it."""
-    return Record(alert=change.alert, processed_at=change.at, updated_at=change.at)
+def of_change(change: AlertChange, known: Record | None = None) -> Record:
+    """Returns an alert as a change of it says, unless what is known of it is as new or newer."""
+    if known is None:
+        return Record(alert=change.alert, processed_at=change.at, updated_at=change.at)
+    if known.alert.version >= change.alert.version:
+        return known
+    return msgspec.structs.replace(known, alert=change.alert, pending=False, updated_at=change.at)
