@@ -232,10 +232,12 @@ async def test_an_alert_that_was_cleared_or_mailed_of_later_is_not_taken_for_ope
         await replica.take(found)
     now = datetime.now(UTC)
     await replica.ledger.change(
-        subject(cleared), lambda record: record and life.cleared(record, "kim", now, now)
+        subject(cleared),
+        lambda record: None if record is None else life.cleared(record, "kim", now, now),
+        listed=True,
     )
     await replica.ledger.change(
-        subject(mailed), lambda record: record and life.emailed(record, now)
+        subject(mailed), lambda record: None if record is None else life.emailed(record, now)
     )
     await replica.database.rows("OPTIMIZE TABLE alerts FINAL")
     (alone,) = await replica.history.live()
@@ -251,8 +253,7 @@ async def test_changes_of_an_alert_are_told_of_in_their_order_though_nobody_wait
     await replica.take(found, listed=False)
     await replica.ledger.change(
         subject(found),
-        lambda record: record and life.cleared(record, "kim", now, now),
-        listed=False,
+        lambda record: None if record is None else life.cleared(record, "kim", now, now),
     )
     assert replica.told.changes == []
     await replica.ledger.close()

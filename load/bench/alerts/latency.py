@@ -118,7 +118,7 @@ async def breach_to_alert(bed: Bed, *, readings: int, share: float, seconds: int
     if sweeping.done():
         sweeping.result()  # it never ends by itself, unless it failed
     sweeping.cancel()
-    await channel.close()
+    await channel.close(grace=None)
     await client.close()
     await database.close()
     return taken

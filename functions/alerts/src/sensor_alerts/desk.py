@@ -119,7 +119,10 @@ class Desk:
             found = await self._found(alert_id)
             subject = Subject(found.alert.device_id, found.alert.episode)
         step = await self._ledger.change(
-            subject, lambda record: None if record is None else decide(record), alert_id
+            subject,
+            lambda record: None if record is None else decide(record),
+            alert_id,
+            listed=True,
         )
         if step is None:
             raise UnknownAlertError(alert_id)

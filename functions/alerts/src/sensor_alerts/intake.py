@@ -100,7 +100,7 @@ class Intake:
             raise Retry("Redis did not answer just now", after=1)
         now = self._now()
         try:
-            outcome, alert_id = await self._take(found, now, listed=way == "sweep")
+            outcome, alert_id = await self._take(found, now)
         except DatabaseAwayError as error:
             raise Retry("the history of alerts is not available", after=1) from error
         except TimeoutError as error:
@@ -114,9 +114,7 @@ class Intake:
         self._log.debug("breach taken", way=way, outcome=outcome, alert=alert_id)
         return Accepted(alert_id, outcome, now)
 
-    async def _take(
-        self, found: AlertSnapshot, now: datetime, *, listed: bool
-    ) -> tuple[Outcome, str]:
+    async def _take(self, found: AlertSnapshot, now: datetime) -> tuple[Outcome, str]:
         rule = self._rules.current.rule(found.rule_id)
         waits = rule is not None and not rule.at_once
         outcome = Outcome.LATE
@@ -129,12 +127,12 @@ class Intake:
             return step
 
         subject = Subject(found.device_id, found.episode)
-        step = await self._ledger.change(subject, decide, listed=listed)
+        step = await self._ledger.change(subject, decide)
         if step is not None:
             return outcome, step.record.alert.alert_id
         known = await self._history.around(found, self._window_ms)
         if known is not None:
             return Outcome.REPEATED, known.alert.alert_id
         alert_metrics.ALERTS_SUPPRESSED.labels(Outcome.LATE.value).inc()
-        await self._ledger.change(subject, lambda _current: life.late(found, now), listed=listed)
+        await self._ledger.change(subject, lambda _current: life.late(found, now))
         return Outcome.OPENED, found.alert_id

@@ -61,7 +61,7 @@ class Ledger:
         decide: Decide,
         alert_id: str | None = None,
         *,
-        listed: bool = True,
+        listed: bool = False,
     ) -> Step | None:
         """Takes one decision; a caller that gives up does not stop it half-way.
 
@@ -114,6 +114,11 @@ class Ledger:
         for record in await self._history.of_subject(subject):
             if record.alert.alert_id == change.alert.alert_id:
                 await self._history.record(record)
+
+    async def settled(self) -> None:
+        """Waits until what is stored by now is listed and told of, or left to a later sweep."""
+        if self._telling:
+            await asyncio.wait(set(self._telling.values()))
 
     async def close(self) -> None:
         """Waits for the decisions under way, and until they are listed and told of."""

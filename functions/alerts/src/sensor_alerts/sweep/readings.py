@@ -8,7 +8,7 @@ from sensor_shared.adapters.database import Database
 from sensor_shared.contracts.rules import AlertRule, Metric
 
 _METRICS: Final[tuple[Metric, ...]] = ("temperature", "humidity", "pressure")
-_MAX_DEVICES: Final = 100
+_MAX_DEVICES: Final = 200
 """Of one query: while its rows are taken apart, whoever reports a breach waits."""
 _MAX_READINGS: Final = 2_000
 """Of one device, the newest ones."""
