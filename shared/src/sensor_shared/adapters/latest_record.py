@@ -7,7 +7,6 @@ the bytes of the JSON document that is made of it for each answer.
 
 import struct
 from datetime import UTC, datetime
-from functools import cache
 from typing import Any, Final
 
 import numpy as np
@@ -29,6 +28,7 @@ _NUMBERS: Final = struct.Struct("<5dB")
 """What follows the digits, for one record: numpy takes four times as long to read one."""
 _STATUS_BITS: Final = 0x0F
 _WITH_REGION: Final = 0x10
+_STATUSES: Final = pa.array(STATUSES)
 
 
 def encode(batch: pa.RecordBatch) -> pa.Array:
@@ -41,7 +41,7 @@ def encode(batch: pa.RecordBatch) -> pa.Array:
         fixed["place"][:, at] = batch.column(name).to_numpy(zero_copy_only=False)
     region = batch.column("region")
     known: Any = region.is_valid().to_numpy(zero_copy_only=False)
-    status: Any = pc.index_in(batch.column("status"), value_set=_statuses()).to_numpy()
+    status: Any = pc.index_in(batch.column("status"), value_set=_STATUSES).to_numpy()
     fixed["flags"] = status + known * _WITH_REGION
     numbers = pa.FixedSizeBinaryArray.from_buffers(
         pa.binary(_FIXED.itemsize), batch.num_rows, [None, pa.py_buffer(fixed.tobytes())]
@@ -97,9 +97,3 @@ def _timestamp(epoch_ms: int) -> str:
 
 def _number(value: float) -> float | None:
     return None if value != value else value  # noqa: PLR0124  (NaN)
-
-
-@cache
-def _statuses() -> pa.Array:
-    """When first used: pyarrow then imports pandas where it is, 33 MB for who never does."""
-    return pa.array(STATUSES)

@@ -4,7 +4,7 @@ import re
 import string
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import cache, lru_cache
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -29,6 +29,7 @@ Floats = npt.NDArray[np.float64]
 _DEVICE_ID = re.compile(r"[A-Za-z0-9\-_.:]{1,128}")
 _ID_BYTES = (string.ascii_letters + string.digits + "-_.:").encode()
 _ID_LENGTHS = range(1, 129)
+_STATUSES = pa.array(STATUSES)
 
 DETAILS = {
     "invalid_device_id": "device_id must be 1 to 128 of letters, digits, '_', '-', '.', ':'",
@@ -166,7 +167,7 @@ def _rules(columns: Columns, now_ms: int) -> list[tuple[str, Mask]]:
         nothing &= np.isnan(values)
     rules += [
         ("no_measurement", nothing),
-        ("invalid_status", ~_truth(pc.is_in(columns.status, value_set=_statuses()))),
+        ("invalid_status", ~_truth(pc.is_in(columns.status, value_set=_STATUSES))),
         ("invalid_location", _bad_location(columns)),
     ]
     return rules
@@ -223,9 +224,3 @@ def _to_batch(columns: Columns) -> pa.RecordBatch:
         ],
         schema=SCHEMA,
     )
-
-
-@cache
-def _statuses() -> pa.Array:
-    """When first used: pyarrow then imports pandas where it is, 33 MB for who never does."""
-    return pa.array(STATUSES)
