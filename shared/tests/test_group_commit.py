@@ -75,3 +75,26 @@ async def test_a_caller_who_leaves_does_not_stop_the_others() -> None:
     ledger.gate.set()
     assert await staying == 20
     await group.drain()
+
+
+async def test_who_waits_for_what_was_handed_in_waits_for_nothing_later_and_for_no_success() -> (
+    None
+):
+    ledger = Ledger()
+    group = GroupCommit(ledger.commit)
+    await group.settled()  # nothing was
+    first = asyncio.create_task(group(1))
+    while not ledger.groups:  # noqa: ASYNC110  (the commit begins in a task of its own)
+        await asyncio.sleep(0)
+    settled = asyncio.create_task(group.settled())
+    await asyncio.sleep(0)
+    later = asyncio.create_task(group(2))
+    assert not settled.done()
+    ledger.error = RuntimeError("away")
+    ledger.gate.set()
+    ledger.gate = asyncio.Event()
+    await asyncio.wait_for(settled, 1)
+    assert not later.done()
+    ledger.gate.set()
+    results = await asyncio.gather(first, later, return_exceptions=True)
+    assert [type(result) for result in results] == [RuntimeError, RuntimeError]

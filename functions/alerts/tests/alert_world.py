@@ -48,6 +48,12 @@ RULES_FILE = ROOT / "configs" / "alert-rules.yaml"
 RULES = load_rules(RULES_FILE)
 TOKEN = "a service token of the tests"
 DEADLINE = 15.0
+_UNLISTED = (
+    "SELECT count() FROM "
+    "(SELECT alert_id, max(version) AS told FROM alert_changes GROUP BY alert_id) AS c LEFT JOIN "
+    "(SELECT alert_id, max(version) AS listed FROM alerts GROUP BY alert_id) AS a "
+    "USING (alert_id) WHERE listed < told"
+)
 
 
 async def eventually(condition: Callable[[], Awaitable[Any]]) -> Any:
@@ -170,9 +176,14 @@ class World:
         return service
 
     async def rows(self, sql: str) -> list[tuple[Any, ...]]:
-        """Queries the database directly."""
+        """Queries the database directly, once every change is listed in `alerts`."""
         database = Database(self.settings.clickhouse)
+
+        async def listed() -> bool:
+            return await database.rows(_UNLISTED) == [(0,)]
+
         try:
+            await eventually(listed)
             return await database.rows(sql)
         finally:
             await database.close()

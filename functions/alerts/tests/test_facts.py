@@ -19,6 +19,7 @@ from sensor_alerts.domain.life import Outcome, Step
 from sensor_alerts.history import History
 from sensor_alerts.leases import Leases, Subject
 from sensor_alerts.ledger import Ledger
+from sensor_alerts.listing import Filter
 from sensor_alerts.live import LiveChanges
 from sensor_alerts.outbox import Outbox
 from sensor_shared.adapters.alert_tail import BEGIN, AlertTail
@@ -42,8 +43,12 @@ class Told:
     """Stands where notifications are made: keeps what it was offered."""
 
     changes: list[AlertChange] = field(default_factory=list)
+    pause: float = 0.0
+    """Seconds that the first one takes."""
 
     async def offer(self, change: AlertChange) -> None:
+        pause, self.pause = self.pause, 0.0
+        await asyncio.sleep(pause)
         self.changes.append(change)
 
 
@@ -69,7 +74,9 @@ class Replica:
         self.leases = Leases(self.redis, seconds=lease_seconds)
         self.ledger = Ledger(self.leases, self.changes, self.history, self.outbox)
 
-    async def take(self, found: AlertSnapshot) -> tuple[Outcome, Step | None]:
+    async def take(
+        self, found: AlertSnapshot, *, listed: bool = True
+    ) -> tuple[Outcome, Step | None]:
         outcome = Outcome.LATE
 
         def decide(current: Record | None) -> Step | None:
@@ -79,7 +86,7 @@ class Replica:
             )
             return step
 
-        step = await self.ledger.change(subject(found), decide)
+        step = await self.ledger.change(subject(found), decide, listed=listed)
         return outcome, step
 
     async def close(self) -> None:
@@ -185,6 +192,81 @@ async def test_what_a_dead_process_left_is_completed_told_of_and_published_by_an
     assert len(other.told.changes) == 1, "once it is done, it is not done again"
     [entry] = await other.tail.after(BEGIN, 10)
     assert entry.data == alert_changes.data_of(step.change)
+
+
+async def test_whoever_is_answered_sees_the_alert_though_nobody_waited_for_its_row(
+    replicas: Callable[..., Replica],
+) -> None:
+    """Read at the replica that answered, and by its id at another one that has not the row yet."""
+    one, other = replicas(), replicas()
+    breaches = [hot(device()) for _ in range(20)]
+
+    async def seen(found: AlertSnapshot) -> tuple[int, Record | None, Record | None]:
+        await one.take(found, listed=False)
+        at_the_other = await other.history.one(found.alert_id)
+        page = await one.history.page(Filter(device_id=found.device_id), limit=10)
+        return page.total, await one.history.one(found.alert_id), at_the_other
+
+    for total, *records in await asyncio.gather(*(seen(found) for found in breaches)):
+        assert total == 1
+        assert [record and record.open for record in records] == [True, True]
+
+
+async def test_what_a_replica_answered_and_never_listed_is_open_for_everybody(
+    replicas: Callable[..., Replica], world: World
+) -> None:
+    """It died right after its answer; Redis is emptied, and so nobody knows the alert from it."""
+    dead, other = replicas(), replicas()
+    found = hot(device())
+    _, step = life.take(None, found, waits=False, window_ms=WINDOW_MS, now=datetime.now(UTC))
+    assert step is not None
+    assert step.change is not None
+    await dead.changes.append(step.change)
+    await dead.redis.flushdb()
+    assert [record.alert.alert_id for record in await other.history.live()] == [found.alert_id]
+    service = await world.ready()
+    await service.sweep()
+    members = await dead.redis.smembers(f"{world.prefix}:watched")
+    assert [found.device_id.encode() in member for member in members] == [True]
+
+
+async def test_an_alert_that_was_cleared_or_mailed_of_later_is_not_taken_for_open_again(
+    replicas: Callable[..., Replica],
+) -> None:
+    """The newest of change and row counts, whichever it is."""
+    replica = replicas()
+    cleared, mailed = hot(device()), hot(device())
+    for found in (cleared, mailed):
+        await replica.take(found)
+    now = datetime.now(UTC)
+    await replica.ledger.change(
+        subject(cleared),
+        lambda record: None if record is None else life.cleared(record, "kim", now, now),
+        listed=True,
+    )
+    await replica.ledger.change(
+        subject(mailed), lambda record: None if record is None else life.emailed(record, now)
+    )
+    await replica.database.rows("OPTIMIZE TABLE alerts FINAL")
+    (alone,) = await replica.history.live()
+    assert (alone.alert.alert_id, alone.email_sent) == (mailed.alert_id, True)
+
+
+async def test_changes_of_an_alert_are_told_of_in_their_order_though_nobody_waits_for_that(
+    replicas: Callable[..., Replica],
+) -> None:
+    replica = replicas()
+    found, now = hot(device()), datetime.now(UTC)
+    replica.told.pause = 0.2
+    await replica.take(found, listed=False)
+    await replica.ledger.change(
+        subject(found),
+        lambda record: None if record is None else life.cleared(record, "kim", now, now),
+    )
+    assert replica.told.changes == []
+    await replica.ledger.close()
+    assert [one.kind for one in replica.told.changes] == [ChangeKind.RAISED, ChangeKind.CLEARED]
+    assert await open_alerts(replica, found.device_id) == 0
 
 
 async def test_a_change_is_published_with_its_contract_and_then_noted(

@@ -33,7 +33,9 @@ def main() -> None:
         taken = asyncio.run(
             breach_to_alert(bed, readings=given.readings, share=given.share, seconds=given.seconds)
         )
-        say(described(taken))
+        say(f"breach to stored alert, {described(taken.stored)}  ({verdict(taken.stored)})")
+        say(f"breach to alert read back, {described(taken.read)}")
+        say(f"sweeps meanwhile: {', '.join(f'{ms:.0f}' for ms in taken.sweeps)} ms")
         say(f"one insert of changes or alerts: mean {insert_mean(bed):.1f} ms")
         for name, milliseconds in sweeps(bed, given.devices):
             say(f"sweep, {name}: {milliseconds:.0f} ms")
@@ -47,13 +49,15 @@ def insert_mean(bed: Bed) -> float:
 
 
 def described(taken: Sequence[float]) -> str:
-    """Returns the percentiles of what breaches took, and whether that is good enough."""
+    """Returns the percentiles of what breaches took."""
     p50, p99, most = np.percentile(taken, [50, 99, 100]).tolist()
-    word = "pass" if p99 < _PASS_MS else "fail"
-    return (
-        f"breach to stored alert, {len(taken):,} alerts: p50 {p50:.1f} ms  p99 {p99:.1f} ms  "
-        f"most {most:.1f} ms  ({word}: below {_PASS_MS:.0f} ms)"
-    )
+    return f"{len(taken):,} alerts: p50 {p50:.1f} ms  p99 {p99:.1f} ms  most {most:.1f} ms"
+
+
+def verdict(taken: Sequence[float]) -> str:
+    """Says whether that is good enough."""
+    word = "pass" if np.percentile(taken, 99) < _PASS_MS else "fail"
+    return f"{word}: p99 below {_PASS_MS:.0f} ms"
 
 
 def say(line: str) -> None:

@@ -14,10 +14,11 @@ from sensor_shared.contracts.alert_changes import AlertChange
 from sensor_shared.telemetry import metrics
 
 _MAX_GROUP: Final = 500
-LINGER_SECONDS: Final = 0.003
+_LINGER_SECONDS: Final = 0.003
 """An insert costs the same for one alert as for many, and those of an event come together."""
 _MARK_SECONDS: Final = 1.0
 """Nobody waits for the marks."""
+_RECENT: Final = "at > now64(3) - INTERVAL 5 MINUTE"
 _lines: Final = msgspec.json.Encoder()
 _decoder: Final = msgspec.json.Decoder(AlertChange)
 
@@ -30,7 +31,7 @@ class Changes:
 
     def __init__(self, database: Database):
         self._database = database
-        self._write = GroupCommit(self._insert, max_items=_MAX_GROUP, linger=LINGER_SECONDS)
+        self._write = GroupCommit(self._insert, max_items=_MAX_GROUP, linger=_LINGER_SECONDS)
         self._mark = GroupCommit(self._insert_published, max_items=_MAX_GROUP, linger=_MARK_SECONDS)
         self._find = GroupCommit(self._lookup, max_items=_MAX_GROUP, max_commits=2)
 
@@ -57,6 +58,29 @@ class Changes:
             device=device_id,
             alert=alert_id,
             limit=limit,
+        )
+        return [_decoder.decode(data) for (data,) in rows]
+
+    async def recent(self, alert_id: str) -> AlertChange | None:
+        """Returns the newest change of the last minutes of an alert, whichever device it is of."""
+        rows = await self._database.rows(
+            f"SELECT data FROM alert_changes WHERE {_RECENT} AND alert_id = {{alert:String}} "  # noqa: S608
+            "ORDER BY version DESC LIMIT 1",
+            alert=alert_id,
+        )
+        return _decoder.decode(rows[0][0]) if rows else None
+
+    async def unlisted(self) -> list[AlertChange]:
+        """Returns the newest changes of alerts whose rows in `alerts` are still to be written.
+
+        What is older than some minutes, the sweep has seen to.
+        """
+        rows = await self._database.rows(
+            "SELECT data FROM (SELECT alert_id, version, data FROM alert_changes "  # noqa: S608
+            f"WHERE {_RECENT} ORDER BY device_id, alert_id, version DESC "
+            "LIMIT 1 BY device_id, alert_id) "
+            "WHERE (alert_id, version) NOT IN "
+            "(SELECT alert_id, version FROM alerts WHERE updated_at > now64(3) - INTERVAL 6 MINUTE)"
         )
         return [_decoder.decode(data) for (data,) in rows]
 

@@ -10,7 +10,7 @@ from sensor_alerts.changes import Changes
 from sensor_alerts.domain import life
 from sensor_alerts.domain.alert import Record, from_ms
 from sensor_alerts.domain.life import Step
-from sensor_alerts.history import History, Page
+from sensor_alerts.history import History, Page, of_change
 from sensor_alerts.leases import Subject
 from sensor_alerts.ledger import Ledger
 from sensor_alerts.listing import Filter, Order
@@ -118,7 +118,8 @@ class Desk:
         """
         record = await self._found(alert_id)
         changes = await self._changes.of_alert(record.alert.device_id, alert_id, MAX_CHANGES)
-        return Story(record, changes)
+        # Another replica may have stored the last change and not listed it yet.
+        return Story(of_change(changes[-1], record) if changes else record, changes)
 
     async def _found(self, alert_id: str) -> Record:
         record = await self._history.one(alert_id)
@@ -133,7 +134,10 @@ class Desk:
             found = await self._found(alert_id)
             subject = Subject(found.alert.device_id, found.alert.episode)
         step = await self._ledger.change(
-            subject, lambda record: None if record is None else decide(record), alert_id
+            subject,
+            lambda record: None if record is None else decide(record),
+            alert_id,
+            listed=True,
         )
         if step is None:
             raise UnknownAlertError(alert_id)

@@ -10,17 +10,21 @@ from typing import Final
 import msgspec
 
 from sensor_alerts import rows
-from sensor_alerts.changes import LINGER_SECONDS, Changes
+from sensor_alerts.changes import Changes
 from sensor_alerts.domain.alert import Record, epoch_ms
 from sensor_alerts.leases import Subject
 from sensor_alerts.listing import Filter, Order
 from sensor_alerts.places import Place
 from sensor_shared.adapters.database import Database
 from sensor_shared.adapters.group_commit import GroupCommit
-from sensor_shared.contracts.alert_changes import AlertSnapshot
+from sensor_shared.contracts.alert_changes import AlertChange, AlertSnapshot
 from sensor_shared.telemetry import metrics
 
 _MAX_GROUP: Final = 500
+_LIST_SECONDS: Final = 0.02
+"""For its change nobody waits for the row of an alert: an insert takes what comes within it."""
+_ASK_SECONDS: Final = 0.005
+"""The breaches of an event come together, and one question is enough for all of them."""
 _MAX_ALERTS: Final = 200
 """Of a device and rule, the newest ones, are looked at when a breach comes."""
 _lines: Final = msgspec.json.Encoder()
@@ -38,6 +42,8 @@ class Page:
 class History:
     """Reads and writes the table `alerts`; concurrent calls share their queries.
 
+    Whoever reads sees what was handed in here before, though its writer did not wait for it.
+
     All methods raise `DatabaseAwayError` when ClickHouse cannot answer now.
 
     Args:
@@ -48,11 +54,9 @@ class History:
     def __init__(self, database: Database, changes: Changes):
         self._database = database
         self._changes = changes
-        self._write = GroupCommit(self._insert, max_items=_MAX_GROUP, linger=LINGER_SECONDS)
+        self._write = GroupCommit(self._insert, max_items=_MAX_GROUP, linger=_LIST_SECONDS)
         self._find = GroupCommit(self._lookup, max_items=_MAX_GROUP, max_commits=2)
-        self._known = GroupCommit(
-            self._look_for, max_items=_MAX_GROUP, max_commits=2, linger=LINGER_SECONDS
-        )
+        self._known = GroupCommit(self._look_for, max_items=_MAX_GROUP, linger=_ASK_SECONDS)
 
     async def record(self, record: Record) -> None:
         """Writes an alert; returns when ClickHouse has acknowledged it."""
@@ -68,14 +72,7 @@ class History:
         newest = {record.alert.alert_id: record for record in stored}
         for change in changes:
             known = newest.get(change.alert.alert_id)
-            if known is None:
-                newest[change.alert.alert_id] = Record(
-                    alert=change.alert, processed_at=change.at, updated_at=change.at
-                )
-            elif known.alert.version < change.alert.version:
-                newest[change.alert.alert_id] = msgspec.structs.replace(
-                    known, alert=change.alert, pending=False, updated_at=change.at
-                )
+            newest[change.alert.alert_id] = of_change(change, known)
         of_it = [one for one in newest.values() if one.alert.episode == subject.episode]
         return sorted(of_it, key=lambda one: (one.alert.first_at, one.alert.alert_id), reverse=True)
 
@@ -92,20 +89,30 @@ class History:
         return None
 
     async def live(self) -> list[Record]:
-        """Returns the alerts that are open or pending."""
+        """Returns the alerts that are open or pending, as alerts and the newest changes say."""
+        # In this order: what is listed between the two questions is in both answers, not in none.
+        unlisted = await self._changes.unlisted()
         found = await self._database.rows(
             f"SELECT {rows.COLUMNS} FROM alerts FINAL WHERE state IN ('open', 'pending')"  # noqa: S608
         )
-        return [rows.record(columns) for columns in found]
+        newest = {one.alert.alert_id: one for one in map(rows.record, found)}
+        for change in unlisted:
+            known = newest.get(change.alert.alert_id)
+            newest[change.alert.alert_id] = of_change(change, known)
+        return [record for record in newest.values() if record.live]
 
     async def one(self, alert_id: str) -> Record | None:
-        """Returns an alert by its id."""
+        """Returns an alert by its id, whichever replica has just stored it."""
+        await self._write.settled()
         found = await self._database.rows(
             f"SELECT {rows.COLUMNS} FROM alerts WHERE alert_id = {{alert:String}} "  # noqa: S608
             "AND state IN ('open', 'cleared') ORDER BY version DESC LIMIT 1",
             alert=alert_id,
         )
-        return rows.record(found[0]) if found else None
+        if found:
+            return rows.record(found[0])
+        change = await self._changes.recent(alert_id)
+        return None if change is None else of_change(change)
 
     async def page(
         self,
@@ -123,6 +130,7 @@ class History:
             order: which come first.
             after: the last alert of the page before.
         """
+        await self._write.settled()
         conditions, parameters = chosen.sql()
         behind, place = order.behind(after)
         matching = f"FROM alerts FINAL WHERE {conditions}"
@@ -183,3 +191,12 @@ class History:
             record = rows.record(columns)
             by_device.setdefault(record.alert.device_id, []).append(record)
         return [by_device.get(device_id, []) for device_id in device_ids]
+
+
+def of_change(change: AlertChange, known: Record | None = None) -> Record:
+    """Returns an alert as a change of it says, unless what is known of it is as new or newer."""
+    if known is None:
+        return Record(alert=change.alert, processed_at=change.at, updated_at=change.at)
+    if known.alert.version >= change.alert.version:
+        return known
+    return msgspec.structs.replace(known, alert=change.alert, pending=False, updated_at=change.at)

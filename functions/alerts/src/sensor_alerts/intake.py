@@ -51,8 +51,9 @@ class Accepted:
 class Intake:
     """Decides about breaches.
 
-    A request is answered when ClickHouse has its alert. While Redis, which says who decides, or
-    ClickHouse is away, nothing is decided: requests come again.
+    A request is answered when ClickHouse has the change that it makes: from then on it has
+    happened. While Redis, which says who decides, or ClickHouse is away, nothing is decided:
+    requests come again.
 
     Args:
         rules: say what asks for more than one reading, and how bad it is.

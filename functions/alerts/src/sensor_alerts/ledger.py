@@ -1,13 +1,13 @@
-"""Decisions about alerts: taken by one replica at a time, stored, then told of.
+"""Decisions about alerts: taken by one replica at a time, stored, then listed and told of.
 
 The order of writes, and what a crash between two of them leaves, is in docs/alerts.md.
 """
 
 import asyncio
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from datetime import UTC, datetime
-from typing import Final
+from typing import Any, Final, TypeVar
 
 from redis.exceptions import RedisError
 
@@ -23,6 +23,7 @@ from sensor_shared.telemetry import alert_metrics
 from sensor_shared.telemetry.logs import logger
 
 Decide = Callable[[Record | None], Step | None]
+Result = TypeVar("Result")
 
 
 class Ledger:
@@ -50,11 +51,17 @@ class Ledger:
         self._history = history
         self._outbox = outbox
         self._now = now
-        self._under_way: set[asyncio.Task[Step | None]] = set()
+        self._under_way: set[asyncio.Task[Any]] = set()
+        self._telling: dict[Subject, asyncio.Task[None]] = {}
         self._log: Final = logger(part="ledger")
 
     async def change(
-        self, subject: Subject, decide: Decide, alert_id: str | None = None
+        self,
+        subject: Subject,
+        decide: Decide,
+        alert_id: str | None = None,
+        *,
+        listed: bool = False,
     ) -> Step | None:
         """Takes one decision; a caller that gives up does not stop it half-way.
 
@@ -62,6 +69,7 @@ class Ledger:
             subject: what it is about.
             decide: gets the subject's newest alert and says what becomes of it; None: nothing.
             alert_id: of the alert that `decide` gets instead.
+            listed: whether to wait until the table `alerts` has it too, and the notifications.
 
         Returns:
             What `decide` returned, once it is stored.
@@ -69,10 +77,10 @@ class Ledger:
         Raises:
             RedisError, DatabaseAwayError, Retry, TimeoutError: when it was not to be done now.
         """
-        task = asyncio.create_task(self._change(subject, decide, alert_id))
-        self._under_way.add(task)
-        task.add_done_callback(self._under_way.discard)
-        return await asyncio.shield(task)
+        step, told = await asyncio.shield(self._task(self._change(subject, decide, alert_id)))
+        if listed and told is not None:
+            await asyncio.shield(told)
+        return step
 
     async def reconcile(self, subject: Subject) -> set[str]:
         """Leaves one open alert of a subject, the first, should there ever be more.
@@ -91,6 +99,7 @@ class Ledger:
                 note, now = f"the same as alert {alike[0].alert.alert_id}", self._now()
                 step = life.cleared(other, SYSTEM, now, now, note)
                 await self._store(step)
+                await self._history.record(step.record)
                 closed.append(step)
             lease.record = next(iter(alike or records), None)
         for step in closed:
@@ -106,19 +115,32 @@ class Ledger:
             if record.alert.alert_id == change.alert.alert_id:
                 await self._history.record(record)
 
+    async def settled(self) -> None:
+        """Waits until what is stored by now is listed and told of, or left to a later sweep."""
+        if self._telling:
+            await asyncio.wait(set(self._telling.values()))
+
     async def close(self) -> None:
-        """Waits for the decisions under way."""
-        if self._under_way:
+        """Waits for the decisions under way, and until they are listed and told of."""
+        while self._under_way:
             await asyncio.wait(self._under_way)
 
-    async def _change(self, subject: Subject, decide: Decide, alert_id: str | None) -> Step | None:
+    def _task(self, work: Coroutine[Any, Any, Result]) -> asyncio.Task[Result]:
+        task = asyncio.create_task(work)
+        self._under_way.add(task)
+        task.add_done_callback(self._under_way.discard)
+        return task
+
+    async def _change(
+        self, subject: Subject, decide: Decide, alert_id: str | None
+    ) -> tuple[Step | None, asyncio.Task[None] | None]:
         async with self._leases.of(subject) as lease:
             current = await self._current(lease)
             about = await self._about(subject, current, alert_id)
             lease.record = current
             step = decide(about)
             if step is None:
-                return None
+                return None, None
             if step.record.live and step.stored:
                 # Before it is stored: what is open must never be missing among the watched.
                 await self._leases.watch([subject])
@@ -128,11 +150,33 @@ class Ledger:
             if step.stored and not (lease.record or step.record).live:
                 with contextlib.suppress(RedisError):  # the next sweep does it
                     await self._leases.unwatch([subject])
-        closed = await self._reconciled(subject) if lease.lost and step.stored else set()
+        closed = await self._reconciled(step) if lease.lost and step.stored else set()
+        if step.change is None:
+            return step, None
+        told = self._tell(subject, step, news=step.record.alert.alert_id not in closed)
+        return step, told
+
+    def _tell(self, subject: Subject, step: Step, *, news: bool) -> asyncio.Task[None]:
+        """Lists and tells of a change in the background, in the order of the subject's changes."""
+        task = self._task(self._told(step, self._telling.get(subject), news=news))
+        self._telling[subject] = task
+
+        def ended(_task: asyncio.Task[None]) -> None:
+            if self._telling.get(subject) is task:
+                del self._telling[subject]
+            if not task.cancelled() and (error := task.exception()) is not None:
+                alert_id = step.record.alert.alert_id
+                self._log.warning("left to a later sweep", alert=alert_id, error=str(error))
+
+        task.add_done_callback(ended)
+        return task
+
+    async def _told(self, step: Step, before: asyncio.Task[None] | None, *, news: bool) -> None:
+        await self._history.record(step.record)
+        if before is not None:
+            await asyncio.wait([before])
         if step.change is not None:
-            news = step.record.alert.alert_id not in closed
             await self._outbox.put(step.change, news=news)
-        return step
 
     async def _current(self, lease: Lease) -> Record | None:
         if lease.known:
@@ -150,16 +194,21 @@ class Ledger:
         return next((one for one in records if one.alert.alert_id == alert_id), None)
 
     async def _store(self, step: Step) -> None:
+        """Writes the fact: the change, or without one the alert itself."""
         if step.change is not None:
             await self._changes.append(step.change)
-        if step.stored:
-            await self._history.record(step.record)
-        if step.change is not None:
             _count(step.change)
+        elif step.stored:
+            await self._history.record(step.record)
 
-    async def _reconciled(self, subject: Subject) -> set[str]:
+    async def _reconciled(self, step: Step) -> set[str]:
         """Redis lost the lease: somebody else may have decided at the same time."""
+        alert = step.record.alert
+        subject = Subject(alert.device_id, alert.episode)
         self._log.warning("lease lost", device=subject.device_id, episode=subject.episode)
+        if step.record.live:
+            # Who found the watched ones anew meanwhile did not know of it yet.
+            await self._leases.watch([subject])
         return await self.reconcile(subject)
 
 

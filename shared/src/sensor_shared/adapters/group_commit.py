@@ -32,12 +32,15 @@ class GroupCommit(Generic[Item, Result]):
         self._max_commits = max_commits
         self._linger = linger
         self._waiting: list[tuple[Item, asyncio.Future[Result]]] = []
+        self._open: set[asyncio.Future[Result]] = set()
         self._running: set[asyncio.Task[None]] = set()
 
     async def __call__(self, item: Item) -> Result:
         """Returns the item's result; a caller that is cancelled does not stop the others' work."""
         future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
         self._waiting.append((item, future))
+        self._open.add(future)
+        future.add_done_callback(self._open.discard)
         if len(self._running) < self._max_commits:
             task = asyncio.create_task(self._run())
             self._running.add(task)
@@ -45,6 +48,11 @@ class GroupCommit(Generic[Item, Result]):
             # must not count on a task that has found nothing to do and is about to end.
             task.add_done_callback(self._running.discard)
         return await future
+
+    async def settled(self) -> None:
+        """Waits until what was handed in before is done, or has failed; later items may wait."""
+        if self._open:
+            await asyncio.wait(set(self._open))
 
     async def drain(self) -> None:
         """Waits until nothing is under way."""

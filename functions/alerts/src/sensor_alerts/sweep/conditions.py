@@ -90,25 +90,18 @@ class Conditions:
 
     async def decide(self, live: Live, rules: Rules, now: datetime) -> None:
         """Decides about alerts whose rules look at values, and those of rules that are unknown."""
-        about: dict[Subject, tuple[Record, AlertRule | None]] = {}
-        for subject, record in live.items():
-            if any(one.id == record.alert.rule_id for one in rules.silence):
-                continue
-            rule = rules.rule(record.alert.rule_id)
-            alert = record.alert
-            if rule and not rules.applies(rule, alert.device_id, alert.region or None):
-                rule = None  # another rule has taken its place
-            about[subject] = (record, rule)
+        about = _about(live, rules)
         moments: dict[str, int] = {}
+        of_device: dict[str, list[Subject]] = {}
         for subject, (record, rule) in about.items():
+            of_device.setdefault(subject.device_id, []).append(subject)
             if rule is not None:
                 since = self._since(record, rule, epoch_ms(now))
                 moments[subject.device_id] = min(since, moments.get(subject.device_id, since))
-        series = await self._readings.since(moments) if moments else {}
         places = asyncio.Semaphore(_TOGETHER)
 
-        async def one(subject: Subject, record: Record, rule: AlertRule | None) -> None:
-            found = series.get(subject.device_id, Series())
+        async def one(subject: Subject, found: Series) -> None:
+            record, rule = about[subject]
 
             def decision(current: Record | None) -> Step | None:
                 if current is None or current.alert.alert_id != record.alert.alert_id:
@@ -119,7 +112,12 @@ class Conditions:
                 async with places:
                     await self._decide(subject, decision)
 
-        await asyncio.gather(*(one(key, *entry) for key, entry in about.items()))
+        async for series in self._readings.since(moments):
+            await asyncio.gather(
+                *(one(key, found) for id_, found in series.items() for key in of_device.pop(id_))
+            )
+        nothing = Series()
+        await asyncio.gather(*(one(key, nothing) for some in of_device.values() for key in some))
 
     async def _decide(
         self, subject: Subject, decision: Callable[[Record | None], Step | None]
@@ -170,6 +168,20 @@ class Conditions:
         await self._leases.complete()
         self._log.info("open alerts rebuilt from the history", count=len(records))
         return await self._leases.watched() or subjects
+
+
+def _about(live: Live, rules: Rules) -> dict[Subject, tuple[Record, AlertRule | None]]:
+    """Returns the alerts that this decides about, with the rule that holds; None: none does."""
+    about: dict[Subject, tuple[Record, AlertRule | None]] = {}
+    for subject, record in live.items():
+        alert = record.alert
+        if any(one.id == alert.rule_id for one in rules.silence):
+            continue
+        rule = rules.rule(alert.rule_id)
+        if rule and not rules.applies(rule, alert.device_id, alert.region or None):
+            rule = None  # another rule has taken its place
+        about[subject] = (record, rule)
+    return about
 
 
 def _follow(record: Record, verdict: Verdict, now: datetime) -> Step:

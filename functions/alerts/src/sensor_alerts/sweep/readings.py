@@ -1,6 +1,6 @@
 """Stored readings, as a sweep asks for them."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from typing import Any, Final, NamedTuple
 
 from sensor_alerts.domain.conditions import Reading, rate_per_minute
@@ -8,8 +8,8 @@ from sensor_shared.adapters.database import Database
 from sensor_shared.contracts.rules import AlertRule, Metric
 
 _METRICS: Final[tuple[Metric, ...]] = ("temperature", "humidity", "pressure")
-_MAX_DEVICES: Final = 1_000
-"""Of one query."""
+_MAX_DEVICES: Final = 200
+"""Of one query: while its rows are taken apart, whoever reports a breach waits."""
 _MAX_READINGS: Final = 2_000
 """Of one device, the newest ones."""
 _AHEAD_MS: Final = 60_000
@@ -52,10 +52,14 @@ class StoredReadings:
     def __init__(self, database: Database):
         self._database = database
 
-    async def since(self, moments: dict[str, int]) -> dict[str, Series]:
-        """Returns readings of devices, each from a moment of its own on (epoch milliseconds)."""
-        found: dict[str, Series] = {}
+    async def since(self, moments: dict[str, int]) -> AsyncIterator[dict[str, Series]]:
+        """Yields readings of some devices after the other, which may be none.
+
+        Args:
+            moments: by device, from when on its readings are wanted (epoch milliseconds).
+        """
         for some in _by_moment(moments):
+            found = {device_id: Series() for device_id, _ in some}
             rows = await self._database.rows(
                 "SELECT device_id, toUnixTimestamp64Milli(timestamp), toFloat64(temperature), "
                 "toFloat64(humidity), toFloat64(pressure) FROM readings FINAL "
@@ -68,8 +72,8 @@ class StoredReadings:
             )
             for device_id, at_ms, *values in reversed(rows):
                 if at_ms >= moments[device_id]:
-                    found.setdefault(device_id, Series()).add(at_ms, values)
-        return found
+                    found[device_id].add(at_ms, values)
+            yield found
 
     async def changing(self, rule: AlertRule, now_ms: int) -> list[Found]:
         """Returns the devices whose metric rises, or falls, faster than a rule allows.

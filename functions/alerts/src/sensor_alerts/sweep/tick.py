@@ -90,6 +90,7 @@ class Tick:
             await _timed("scan", lambda: self._scan(rules, epoch_ms(now)))
         if await self._leases.alone("repair", _REPAIR_SECONDS):
             await _timed("repair", self._repair)
+        await self._ledger.settled()
 
     async def _repair(self) -> None:
         try:
