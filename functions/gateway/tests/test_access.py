@@ -43,14 +43,14 @@ async def test_a_role_may_do_what_the_table_says(
 ) -> None:
     token = await caller.token(role)
     for operation in guarded(gateway):
-        if operation.path == "/api/v1/live":
+        if operation.path.endswith("/live"):
             continue  # it does not end; tests/contract calls it over a socket
         answer = await anonymous.request(operation.method, operation.path, headers=bearer(token))
         allowed = all(role in PERMISSIONS[action] for action in operation.actions)
         # 422: the body that an operation needs is looked at after the token.
         fine = {200, 201, 404, 422}
         if operation.path.startswith(("/api/v1/alerts", "/api/v1/silences")):
-            fine = {422, 503}  # there is no alert service here; tests/contract has one
+            fine = {201, 422, 503}  # there is no alert service here; tests/contract has one
         assert answer.status_code in (fine if allowed else {403}), operation
 
 

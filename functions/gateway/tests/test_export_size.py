@@ -65,8 +65,9 @@ async def _ready(url: str) -> None:
     async with httpx.AsyncClient() as client:
         while time.monotonic() < deadline:
             try:
-                if (await client.get(f"{url}/api/v1/health")).json()["status"] == "ok":
-                    return
+                parts = (await client.get(f"{url}/api/v1/health")).json()["parts"]
+                if parts["redis"] == parts["clickhouse"] == "up":
+                    return  # alerts are no part of an export
             except httpx.TransportError:
                 pass
             await asyncio.sleep(0.1)

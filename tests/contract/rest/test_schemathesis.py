@@ -42,6 +42,14 @@ BEYOND_SCHEMAS = {
     **dict.fromkeys(("starts_at", "ends_at"), "which of them comes first, and what is over"),
     "recurrence": "which times of a calendar and which zones there are",
     **dict.fromkeys(("password", "new_password"), "what a good password is"),
+    **dict.fromkeys(
+        ("/api/v1/silences reason", "/api/v1/alerts/{alert_id}/silence reason"),
+        "that a silence ends once: after some minutes or at a moment",
+    ),
+    **dict.fromkeys(
+        ("/api/v1/silences/{silence_id} scope", "/api/v1/silences/{silence_id} reason"),
+        "that one of them is more than null",
+    ),
     "/api/v1/latest device_id": "that ids and filters exclude each other",
 }
 """What a request has that no schema can tell right from wrong, and what it would have to say.
