@@ -215,6 +215,16 @@ def test_status_lists_every_process_as_running(system: System) -> None:
         assert re.search(rf"\b{name}\b", shown), shown
 
 
+def test_no_process_carries_pandas(system: System) -> None:
+    """pyarrow takes it along wherever it can be imported: 37 MB of each process."""
+    carry = [
+        process.cmdline()
+        for process in system.processes()
+        if any("/pandas/" in mapped.path for mapped in process.memory_maps())
+    ]
+    assert not carry
+
+
 def test_a_second_up_says_that_it_runs_already(system: System) -> None:
     again = system.command("up")
     assert again.returncode == 0
