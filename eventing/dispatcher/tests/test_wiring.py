@@ -65,6 +65,8 @@ def test_every_source_starts_at_the_beginning_and_scales_by_lag() -> None:
         assert names == {
             *("min-scale", "max-scale", "lag-threshold", "polling-interval", "cooldown-period")
         }
+        # KEDA scales `spec.consumers` itself.
+        assert source.metadata.annotations[f"{prefix}min-scale"] == str(source.spec.consumers)
 
 
 @pytest.mark.skipif(
