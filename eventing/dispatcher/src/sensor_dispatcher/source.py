@@ -84,7 +84,7 @@ class Source:
             self._log.warning("left undelivered", count=len(self._deliveries))
         for delivery in self._deliveries:
             delivery.cancel()
-        # None polls any more, so none is given the partitions of one that has left already.
+        # Together: a group's rebalance ends only when all its members answer. None takes records.
         await asyncio.gather(*(asyncio.to_thread(c.close) for c in self.consumers))
         self._route.sender.close()
 
