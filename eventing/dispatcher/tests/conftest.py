@@ -123,7 +123,8 @@ class Bench:
     def manifests(self, **delivery: Any) -> dict[str, str]:
         """Returns the files of a source with a dead letter sink; `delivery` changes fields.
 
-        `ping` adds a PingSource with that schedule, `initialOffset` belongs to the source.
+        `ping` adds a PingSource with that schedule, `initialOffset` and `consumers` belong to the
+        source.
         """
         ping = delivery.pop("ping", None)
         sink = {"ref": {"apiVersion": "serving.knative.dev/v1", "kind": "Service", "name": "sink"}}
@@ -131,6 +132,7 @@ class Bench:
             "bootstrapServers": ["ignored:9092"],
             "topics": [self.topic],
             "consumerGroup": self.group,
+            "consumers": delivery.pop("consumers", 1),
             "initialOffset": delivery.pop("initialOffset", "earliest"),
             "ordering": "unordered",
             "delivery": {
@@ -187,7 +189,7 @@ class Bench:
     async def dispatching(self, **settings: Any) -> AsyncIterator[Source]:
         """Like `starting`, from the moment on when the source has joined its group."""
         async with self.starting(**settings) as source:
-            await self.eventually(source.consumer.joined.is_set)
+            await self.eventually(source.joined)
             yield source
 
     def _route(self, source: KafkaSource, letters: DeadLetters) -> Route:

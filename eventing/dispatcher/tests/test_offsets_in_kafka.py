@@ -42,8 +42,8 @@ async def test_the_prefix_is_committed_every_few_seconds(bench: "Bench") -> None
     bench.create(bench.topic)
     bench.produce(b"x")
     async with bench.dispatching() as source:
-        await bench.eventually(source.consumer.committed)
-        assert source.consumer.committed() == {(bench.topic, 0): 1}
+        await bench.eventually(source.committed)
+        assert source.committed() == {(bench.topic, 0): 1}
         assert bench.committed() == {0: 1}
 
 
@@ -85,13 +85,13 @@ async def test_members_of_one_group_share_the_partitions_and_take_over(bench: "B
         for number in range(400):
             bench.produce(b"%d" % number, partition=number % 4)
         async with bench.dispatching() as second:
-            await bench.eventually(lambda: len(second.consumer.assigned()) == 2)
-            await bench.eventually(lambda: len(first.consumer.assigned()) == 2)
+            await bench.eventually(lambda: len(second.consumers[0].assigned()) == 2)
+            await bench.eventually(lambda: len(first.consumers[0].assigned()) == 2)
             for number in range(400, 800):
                 bench.produce(b"%d" % number, partition=number % 4)
             await bench.eventually(lambda: len(set(bench.sink.bodies())) == 800)
             await bench.eventually(lambda: second.tally.delivered >= 200)
-        await bench.eventually(lambda: len(first.consumer.assigned()) == 4)
+        await bench.eventually(lambda: len(first.consumers[0].assigned()) == 4)
         for number in range(800, 1_200):
             bench.produce(b"%d" % number, partition=number % 4)
         await bench.eventually(lambda: len(set(bench.sink.bodies())) == 1_200)
@@ -105,14 +105,14 @@ async def test_a_member_without_partitions_is_ready_too(bench: "Bench") -> None:
     bench.create(bench.topic)
     async with bench.dispatching() as first, bench.dispatching() as second:
         await bench.eventually(
-            lambda: len(first.consumer.assigned()) + len(second.consumer.assigned()) == 1
+            lambda: len(first.consumers[0].assigned()) + len(second.consumers[0].assigned()) == 1
         )
-        assert second.consumer.joined.is_set()
+        assert second.joined()
 
 
 async def test_a_topic_that_is_made_later_is_found(bench: "Bench") -> None:
     async with bench.starting() as source:
-        await bench.eventually(source.consumer.is_alive)
+        await bench.eventually(source.alive)
         bench.create(bench.topic)
         bench.produce(b"x")
         await bench.eventually(lambda: source.tally.delivered == 1)

@@ -86,7 +86,7 @@ async def test_a_slow_record_does_not_hold_up_the_records_after_it(bench: "Bench
     async with bench.dispatching() as source:
         await bench.eventually(lambda: source.tally.delivered == 199)
         assert source.tally.in_flight == 1
-        assert source.consumer.positions() == {(bench.topic, 0): 0}
+        assert source.positions() == {(bench.topic, 0): 0}
         gate.set()
         await bench.eventually(lambda: source.tally.delivered == 200)
     assert bench.committed() == {0: 200}
@@ -107,7 +107,7 @@ async def test_up_to_99_are_in_flight_and_a_long_stall_loses_nothing(bench: "Ben
     bench.flush()
     async with bench.dispatching() as source:
         await bench.eventually(lambda: bench.sink.at_once >= 50)
-        await bench.eventually(lambda: source.consumer.paused)
+        await bench.eventually(lambda: source.consumers[0].paused)
         assert 50 <= source.tally.in_flight <= 99
         assert bench.sink.at_once == source.tally.in_flight
         gate.set()
@@ -254,7 +254,7 @@ async def test_a_dead_letter_that_is_not_accepted_is_kept_until_it_is(bench: "Be
     async with bench.dispatching() as source:
         await bench.eventually(lambda: source.tally.retried >= 1)
         assert (source.tally.delivered, source.tally.dead_lettered) == (1, 0)
-        assert source.consumer.positions() == {(bench.topic, 0): 0}
+        assert source.positions() == {(bench.topic, 0): 0}
         bench.create(bench.letters_topic)
         await bench.eventually(lambda: source.tally.dead_lettered == 1)
     (letter,) = await bench.letters(1)

@@ -65,6 +65,8 @@ def test_every_source_starts_at_the_beginning_and_scales_by_lag() -> None:
         assert names == {
             *("min-scale", "max-scale", "lag-threshold", "polling-interval", "cooldown-period")
         }
+        # KEDA scales `spec.consumers` itself.
+        assert source.metadata.annotations[f"{prefix}min-scale"] == str(source.spec.consumers)
 
 
 @pytest.mark.skipif(
@@ -151,7 +153,8 @@ def test_a_field_that_is_not_supported_is_refused_by_name(path: str, value: Any)
         ("spec__delivery__retry", "3", "valid integer"),
         ("spec__delivery__backoffPolicy", "random", "'exponential' or 'linear'"),
         ("spec__topics", [], "at least 1 item"),
-        ("spec__consumers", 2, "2 is not supported, only 1"),
+        ("spec__consumers", 0, "greater than or equal to 1"),
+        ("spec__consumers", "2", "valid integer"),
         ("spec__initialOffset", "middle", "'earliest' or 'latest'"),
         ("spec__sink__ref__kind", "Broker", "'Broker' is not supported, only 'Service'"),
         ("spec__ceOverrides", {"extensions": {"Bad": "x"}}, "'Bad' is no name"),
@@ -184,9 +187,9 @@ def test_a_wrong_ping_source_is_refused(path: str, value: Any, message: str) -> 
 
 
 def test_all_mistakes_of_all_files_are_reported_together() -> None:
-    broken = changed(SOURCE, spec__ordering="ordered", spec__consumers=3)
+    broken = changed(SOURCE, spec__ordering="ordered", spec__consumers=0)
     assert mistakes(a=broken, b=changed(PING, spec__schedule="x"), c="kind: Secret", d="[") == [
-        "a.yaml: spec.consumers: 3 is not supported, only 1",
+        "a.yaml: spec.consumers: Input should be greater than or equal to 1",
         "a.yaml: spec.ordering: 'ordered' is not supported, only 'unordered'",
         "b.yaml: spec.schedule: must be five or six cron fields",
         "c.yaml: kind: 'Secret' is not supported; KafkaSource, PingSource, KafkaSink are",

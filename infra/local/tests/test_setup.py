@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import cast
 
 import pytest
+import yaml
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from jgo.maven import MavenContext
 
 from sensor_local import credentials, jars, kafka, topics
-from sensor_local.checkout import KAFKA_JARS, ROOT
+from sensor_local.checkout import EVENTING, KAFKA_JARS, ROOT
 from sensor_local.folder import RunFolder
 from sensor_shared.contracts import events
 
@@ -79,12 +80,22 @@ def test_one_supervisor_holds_the_folder(run: RunFolder) -> None:
 def test_the_topics_that_the_contracts_name_are_declared() -> None:
     declared = {topic.name: topic for topic in topics.declared({})}
     assert {events.SENSOR_DATA, events.SENSOR_ALERTS, events.DEAD_LETTERS} <= declared.keys()
-    assert declared[events.SENSOR_DATA].partitions == 1
+    assert declared[events.SENSOR_DATA].partitions == 2
     assert declared[events.SENSOR_DATA].settings == {
         "retention.ms": "86400000",
         "retention.bytes": "536870912",
         "max.message.bytes": "1048576",
     }
+
+
+def test_no_consumer_of_a_source_is_idle_for_want_of_partitions() -> None:
+    partitions = {topic.name: topic.partitions for topic in topics.declared({})}
+    documents = [yaml.safe_load(file.read_text("utf-8")) for file in EVENTING.glob("*.yaml")]
+    specs = [document["spec"] for document in documents if document["kind"] == "KafkaSource"]
+    assert max(spec["consumers"] for spec in specs) > 1
+    for spec in specs:
+        for topic in spec["topics"]:
+            assert partitions[topic] >= spec["consumers"], topic
 
 
 def test_partitions_can_be_overridden() -> None:

@@ -18,8 +18,12 @@ MAX_POLL_RECORDS = 50
 WINDOW = 50
 """It polls again while fewer than this many are in flight, so up to 99 are."""
 COMMIT_SECONDS = 5.0
+REVOKE_SECONDS = 5.0
+"""For how long a partition that goes to another member waits for what is in flight of it."""
+_LAST_COMMIT_SECONDS = 10.0
 _POLL_SECONDS = 0.2
 _ROOM_SECONDS = 1.0
+_IDLE_SECONDS = 0.02
 _PREFETCH_KB = 16 * 1024
 
 Batch = Sequence[tuple[Prefix, Record]]
@@ -29,12 +33,16 @@ class GroupConsumer(threading.Thread):
     """One member of a consumer group.
 
     Everything that touches the consumer happens in this thread. `hand_over` is called in it too,
-    with at most `MAX_POLL_RECORDS` records, and for each of them the event loop later calls
-    `finish` (with the record's prefix) or, for one that it leaves undelivered, nothing.
+    with this member and at most `MAX_POLL_RECORDS` records, and for each of them the event loop
+    later calls `finish` (with the record's prefix) or, for one that it leaves undelivered, nothing.
     """
 
     def __init__(
-        self, brokers: str, spec: KafkaSourceSpec, name: str, hand_over: Callable[[Batch], None]
+        self,
+        brokers: str,
+        spec: KafkaSourceSpec,
+        name: str,
+        hand_over: Callable[["GroupConsumer", Batch], None],
     ):
         super().__init__(name=f"source-{name}", daemon=True)
         self._spec = spec
@@ -121,7 +129,7 @@ class GroupConsumer(threading.Thread):
     # --- in the thread
 
     def run(self) -> None:
-        """Polls until it is stopped, then waits to be closed."""
+        """Polls until it is stopped, then stays a member until it is closed."""
         self._consumer.subscribe(
             self._spec.topics,
             on_assign=self._on_assign,
@@ -131,7 +139,7 @@ class GroupConsumer(threading.Thread):
         due = time.monotonic() + COMMIT_SECONDS
         while not self._closing.is_set():
             if self._stopping.is_set():
-                self._closing.wait(_POLL_SECONDS)
+                self._stay_member(_IDLE_SECONDS)
             elif self._has_room():
                 self._poll()
             else:
@@ -139,7 +147,7 @@ class GroupConsumer(threading.Thread):
             if time.monotonic() >= due:
                 self._commit(self._prefixes, asynchronous=True)
                 due = time.monotonic() + COMMIT_SECONDS
-        self._commit(self._prefixes, asynchronous=False)
+        self._commit_last()
         self._consumer.close()
 
     def _has_room(self) -> bool:
@@ -158,14 +166,18 @@ class GroupConsumer(threading.Thread):
         first = self._consumer.poll(_POLL_SECONDS)
         if first is None:
             return
-        self._take([first, *self._consumer.consume(MAX_POLL_RECORDS - 1, 0)])
+        # Handed over by itself: the partitions may be revoked while the others are taken.
+        self._take([first])
+        self._take(self._consumer.consume(MAX_POLL_RECORDS - 1, 0))
 
-    def _stay_member(self) -> None:
+    def _stay_member(self, seconds: float = 0.0) -> None:
         """Polls without taking records while there is no room: the group demands polls."""
         self._consumer.pause(self._consumer.assignment())
         self.paused = True
-        message = self._consumer.poll(0)
-        if message is not None:  # a partition that was assigned in this very poll
+        message = self._consumer.poll(seconds)
+        # One comes when its partition was assigned in this very poll. A consumer that stops
+        # leaves it to the next owner.
+        if message is not None and not self._stopping.is_set():
             self._take([message])
 
     def _take(self, messages: Sequence[Message]) -> None:
@@ -183,7 +195,7 @@ class GroupConsumer(threading.Thread):
                 batch.append((prefix, record))
             self._in_flight += len(batch)
         if batch:
-            self._hand_over(batch)
+            self._hand_over(self, batch)
 
     def _commit(self, prefixes: dict[tuple[str, int], Prefix], *, asynchronous: bool) -> None:
         with self._lock:
@@ -202,6 +214,21 @@ class GroupConsumer(threading.Thread):
         except KafkaException as error:  # the next commit, or the next owner, makes up for it
             self._log.warning("commit failed", error=str(error))
 
+    def _commit_last(self) -> None:
+        """Commits until Kafka has acknowledged all that is finished.
+
+        Polls meanwhile: Kafka refuses commits while the group is in the middle of a rebalance,
+        which ends only when every member polls.
+        """
+        deadline = time.monotonic() + _LAST_COMMIT_SECONDS
+        while self._uncommitted() and time.monotonic() < deadline:
+            self._commit(self._prefixes, asynchronous=True)
+            self._stay_member(_IDLE_SECONDS)
+
+    def _uncommitted(self) -> bool:
+        with self._lock:
+            return any(prefix.commit is not None for prefix in self._prefixes.values())
+
     def _on_commit(self, error: KafkaError | None, partitions: list[TopicPartition]) -> None:
         if error is not None:
             self._log.warning("commit failed", error=str(error))
@@ -219,6 +246,7 @@ class GroupConsumer(threading.Thread):
         self._log.info("assigned", partitions=_names(partitions))
 
     def _on_revoke(self, _consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        self._wait_for(partitions)
         revoked = self._drop(partitions)
         self._commit(revoked, asynchronous=False)
         self._log.info("revoked", partitions=_names(partitions))
@@ -226,6 +254,21 @@ class GroupConsumer(threading.Thread):
     def _on_lost(self, _consumer: Consumer, partitions: list[TopicPartition]) -> None:
         self._drop(partitions)  # others own them already: nothing may be committed
         self._log.warning("lost", partitions=_names(partitions))
+
+    def _wait_for(self, partitions: list[TopicPartition]) -> None:
+        """Waits until nothing of these partitions is in flight: their next owner sends it again."""
+        deadline = time.monotonic() + REVOKE_SECONDS
+        while self._in_flight_of(partitions) and time.monotonic() < deadline:
+            if self._closing.wait(_IDLE_SECONDS):
+                return
+
+    def _in_flight_of(self, partitions: list[TopicPartition]) -> bool:
+        with self._lock:
+            return any(
+                prefix.unfinished
+                for tp in partitions
+                if (prefix := self._prefixes.get((tp.topic, tp.partition))) is not None
+            )
 
     def _drop(self, partitions: list[TopicPartition]) -> dict[tuple[str, int], Prefix]:
         with self._lock:

@@ -150,7 +150,7 @@ class KafkaSourceSpec(Manifest):
     bootstrap_servers: Annotated[list[Text], Field(min_length=1)]
     topics: Annotated[list[Text], Field(min_length=1)]
     consumer_group: Text
-    consumers: Literal[1] = 1
+    consumers: Annotated[StrictInt, Field(ge=1)] = 1
     initial_offset: Literal["earliest", "latest"] = "latest"
     ordering: Literal["unordered"]
     delivery: Delivery

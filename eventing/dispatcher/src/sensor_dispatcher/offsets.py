@@ -32,6 +32,11 @@ class Prefix:
             self.position = self._open[0] if self._open else done + 1
 
     @property
+    def unfinished(self) -> bool:
+        """Whether records were received that are not finished."""
+        return bool(self._open)
+
+    @property
     def commit(self) -> int | None:
         """The offset to commit now, None when there is nothing new."""
         return None if self.position == self.committed else self.position

@@ -36,11 +36,11 @@ class Board:
 
     def alive(self) -> bool:
         """Tells whether every source still polls."""
-        return all(source.consumer.is_alive() for source in self._sources)
+        return all(source.alive() for source in self._sources)
 
     def ready(self) -> bool:
         """Tells whether every source has joined its group."""
-        return self.alive() and all(source.consumer.joined.is_set() for source in self._sources)
+        return self.alive() and all(source.joined() for source in self._sources)
 
     async def keep_lag(self) -> None:
         """Refreshes `sensor_consumer_lag` until it is cancelled."""
@@ -58,7 +58,7 @@ class Board:
                     "group": source.spec.consumer_group,
                     "topics": source.spec.topics,
                     "lag": None if lag is None else sum(lag.values()),
-                    "committed": _by_name(source.consumer.committed()),
+                    "committed": _by_name(source.committed()),
                     **_counts(source),
                     "dead_lettered": source.tally.dead_lettered,
                 }
@@ -77,7 +77,7 @@ class Board:
                 spec.consumer_group,
                 spec.topics,
                 spec.initial_offset,
-                source.consumer.positions,
+                source.positions,
             )
         except KafkaException as error:
             self._log.warning("lag not known", source=source.name, error=str(error))

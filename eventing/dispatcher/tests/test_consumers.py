@@ -1,0 +1,148 @@
+"""A source with several consumers: members of one group that share the partitions."""
+
+import asyncio
+from collections import Counter
+from typing import TYPE_CHECKING
+
+import pytest
+from aiohttp import web
+
+from sensor_dispatcher.lag import LagReader
+from sensor_dispatcher.status import Board
+
+if TYPE_CHECKING:
+    from eventing.dispatcher.tests.conftest import Bench, Got
+    from sensor_dispatcher.source import Source
+
+pytestmark = pytest.mark.integration
+
+
+def parts(source: "Source") -> list[int]:
+    """How many partitions each consumer has, the least first."""
+    return sorted(len(consumer.assigned()) for consumer in source.consumers)
+
+
+async def test_each_consumer_has_a_window_of_its_own(bench: "Bench") -> None:
+    bench.create(bench.topic, partitions=2)
+    gate = asyncio.Event()
+
+    async def answer(_got: "Got") -> web.Response:
+        await gate.wait()
+        return web.Response(status=202)
+
+    bench.sink.answer = answer
+    async with bench.dispatching(consumers=2) as source:
+        await bench.eventually(lambda: parts(source) == [1, 1])
+        for number in range(1_000):
+            bench.produce(b"%d" % number, partition=number % 2)
+        bench.flush()
+        await bench.eventually(lambda: all(consumer.paused for consumer in source.consumers))
+        assert 2 * 50 <= source.tally.in_flight <= 2 * 99
+        assert source.positions() == {(bench.topic, 0): 0, (bench.topic, 1): 0}
+        gate.set()
+        await bench.eventually(lambda: source.tally.delivered == 1_000)
+    assert Counter(bench.sink.bodies()) == {b"%d" % n: 1 for n in range(1_000)}
+    assert bench.committed() == {0: 500, 1: 500}
+
+
+async def test_nothing_is_lost_or_sent_twice_when_a_source_starts_and_stops_in_a_backlog(
+    bench: "Bench",
+) -> None:
+    """The first consumer has all partitions until the second one joins and takes its part."""
+    bench.create(bench.topic, partitions=4)
+    seconds = 0.2  # the backlog lasts longer than it takes to join
+
+    async def answer(_got: "Got") -> web.Response:
+        await asyncio.sleep(seconds)
+        return web.Response(status=202)
+
+    bench.sink.answer = answer
+    for number in range(6_000):
+        bench.produce(b"%d" % number, partition=number % 4)
+    bench.flush()
+    async with bench.dispatching(consumers=2) as source:
+        await bench.eventually(lambda: parts(source) == [2, 2])
+        await bench.eventually(lambda: len(source.positions()) == 4)
+    assert 0 < source.tally.delivered < 6_000
+    seconds = 0.01
+    async with bench.dispatching(consumers=2):
+        await bench.eventually(lambda: len(bench.sink.got) >= 6_000)
+    assert Counter(bench.sink.bodies()) == {b"%d" % n: 1 for n in range(6_000)}
+    assert bench.committed() == dict.fromkeys(range(4), 1_500)
+
+
+async def test_what_is_finished_is_committed_although_the_group_rebalances(bench: "Bench") -> None:
+    """Each round ends about when its second consumer joins, and some in the middle of that."""
+    bench.create(bench.topic, partitions=4)
+    for rounds in range(1, 9):
+        for number in range(40):
+            bench.produce(b"%d" % (40 * rounds + number), partition=number % 4)
+        bench.flush()
+        async with bench.starting(consumers=2) as source:
+            await bench.eventually(lambda: source.tally.delivered >= 40)
+        assert bench.committed() == dict.fromkeys(range(4), 10 * rounds)
+    assert set(Counter(bench.sink.bodies()).values()) == {1}
+
+
+async def test_a_partition_moves_though_its_records_are_stuck(bench: "Bench") -> None:
+    """Those that are not finished in time go to the new owner too."""
+    bench.create(bench.topic, partitions=2)
+    gate = asyncio.Event()
+
+    async def answer(_got: "Got") -> web.Response:
+        await gate.wait()
+        return web.Response(status=202)
+
+    bench.sink.answer = answer
+    async with bench.dispatching() as first:
+        for partition in (0, 1):
+            bench.produce(b"%d" % partition, partition=partition)
+        await bench.eventually(lambda: bench.sink.at_once == 2)
+        async with bench.dispatching() as second:
+            await bench.eventually(lambda: parts(first) == parts(second) == [1])
+            await bench.eventually(lambda: bench.sink.at_once == 3)
+            gate.set()
+            await bench.eventually(lambda: second.tally.delivered == 1)
+    assert len(bench.sink.got) == 3
+    assert bench.committed() == {0: 1, 1: 1}
+
+
+async def test_a_consumer_beyond_the_partitions_is_idle_and_ready(bench: "Bench") -> None:
+    bench.create(bench.topic, partitions=2)
+    async with bench.dispatching(consumers=3) as source:
+        await bench.eventually(lambda: parts(source) == [0, 1, 1])
+        assert source.joined()
+        assert source.alive()
+
+
+async def test_a_source_is_dead_when_one_of_its_consumers_is(bench: "Bench") -> None:
+    bench.create(bench.topic, partitions=2)
+    async with bench.dispatching(consumers=2) as source:
+        await asyncio.to_thread(source.consumers[1].close)
+        assert not source.alive()
+
+
+async def test_status_sums_lag_and_commits_over_the_consumers(bench: "Bench") -> None:
+    bench.create(bench.topic, partitions=2)
+    gate = asyncio.Event()
+
+    async def answer(_got: "Got") -> web.Response:
+        await gate.wait()
+        return web.Response(status=202)
+
+    bench.sink.answer = answer
+    async with bench.dispatching(consumers=2) as source:
+        board = Board([source], [], LagReader(bench.brokers, [bench.group]))
+        await bench.eventually(lambda: parts(source) == [1, 1])
+        for number in range(70):
+            bench.produce(b"x", partition=int(number < 30))
+        bench.flush()
+        await bench.eventually(lambda: source.tally.in_flight == 70)
+        before = (await board.status())["sources"]["source"]
+        gate.set()
+        await bench.eventually(lambda: len(source.committed()) == 2)
+        await bench.eventually(lambda: sum(source.committed().values()) == 70)
+        after = (await board.status())["sources"]["source"]
+    assert (before["lag"], before["in_flight"]) == (70, 70)
+    assert (after["lag"], after["in_flight"], after["delivered"]) == (0, 0, 70)
+    assert after["committed"] == {f"{bench.topic}/0": 40, f"{bench.topic}/1": 30}
