@@ -19,8 +19,8 @@ OTHERS = ("analytics", "alerts", "mqtt")
 """Measured in the whole system only."""
 SOURCES = 2
 """KafkaSources that read sensor-data: the benchmark of the path has one of them."""
-STEADY_READINGS_PER_RECORD = 250.0
-"""10,000 readings/s, collected for 25 ms, one partition: what `steady` runs with."""
+STEADY_READINGS_PER_RECORD = 125.0
+"""10,000 readings/s, collected for 25 ms, two partitions: what `steady` runs with."""
 
 
 class ResultsError(Exception):

@@ -16,7 +16,10 @@ PATH = ("dispatcher", "consumer", "redis")
 ClickHouse besides, as the plain process has."""
 
 PLAIN = "plain"
-_TABLE = "plain_readings"
+_LINGER = 0.025
+"""Seconds that the plain process collects for, as one would write it."""
+_LONG_LINGER = 0.1
+"""As long as the consumer collects for above 50,000 readings/s."""
 _ASSIGNED_SECONDS = 30.0
 _STORED_SECONDS = 60.0
 
@@ -59,11 +62,14 @@ def measure(
     path = hold(bed, "arrow", rate, warm_up=warm_up, seconds=seconds, tell=tell)
     bed.stop("dispatcher")
     try:
-        plain, inserts = _plain(bed, rate, warm_up=warm_up, seconds=seconds)
+        plain, inserts = _plain(bed, rate, _LINGER, warm_up=warm_up, seconds=seconds)
+        patient, _ = _plain(bed, rate, _LONG_LINGER, warm_up=warm_up, seconds=seconds)
     finally:
         bed.start_dispatcher(*WIRING)
         bed.drain()
     ratios = compare(path.cores, path.stored, plain.cores, plain.stored)
+    patiently = compare(path.cores, path.stored, patient.cores, patient.stored)
+    ratios["to_plain_with_long_linger"] = patiently["cpu_per_million_readings"]
     tell(
         f"baseline: {plain.stored:,.0f}/s with {plain.cores[PLAIN]:.2f} cores, the path "
         f"{path.stored:,.0f}/s with {sum(path.cores.get(name, 0.0) for name in PATH):.2f}"
@@ -107,10 +113,13 @@ def compare(
     }
 
 
-def _plain(bed: Bed, rate: float, *, warm_up: float, seconds: float) -> tuple[Held, float]:
+def _plain(
+    bed: Bed, rate: float, linger: float, *, warm_up: float, seconds: float
+) -> tuple[Held, float]:
     """Returns what the plain process has shown, and its inserts per second."""
-    bed.query(f"CREATE TABLE {_TABLE} AS readings")
-    words = [sys.executable, "-m", "load.bench.flow.plain", _TABLE]
+    table = f"plain_{linger * 1000:.0f}"  # and a group of its own: each begins at the end
+    bed.query(f"CREATE TABLE {table} AS readings")
+    words = [sys.executable, "-m", "load.bench.flow.plain", table, "--linger", str(linger)]
     output = bed.spawn(PLAIN, words, bed.environment("migrations"), read=True)
     if output is None:
         raise BenchError("the plain process has no output")
@@ -130,7 +139,7 @@ def _plain(bed: Bed, rate: float, *, warm_up: float, seconds: float) -> tuple[He
             time.sleep(0.1)
     finally:
         bed.stop(PLAIN)
-    stored = bed.number(f"SELECT count() FROM {_TABLE} FINAL")  # noqa: S608 - our own name
+    stored = bed.number(f"SELECT count() FROM {table} FINAL")  # noqa: S608 - our own name
     if stored != load.acknowledged:
         raise BenchError(f"plain: {load.acknowledged:,} sent, but {stored:,} stored")
     took = after.at - before.at
@@ -145,5 +154,5 @@ def _plain(bed: Bed, rate: float, *, warm_up: float, seconds: float) -> tuple[He
         stored_p99_ms=None,
         cores=meter.cores(before, after),
     )
-    bed.query(f"DROP TABLE {_TABLE}")
+    bed.query(f"DROP TABLE {table}")
     return held, inserts / took

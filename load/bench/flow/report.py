@@ -47,8 +47,8 @@ rate and is never more than one second's. Each row is counted.""",
 before the answer to the last one. Of a core: per second of the gateway's CPU time. Latencies count
 from the moment at which a request was due.""",
     """Ratio: dispatcher, consumer, Redis and ClickHouse to the plain process and ClickHouse; the
-plain process inserts every 25 ms, as the consumer does; same readings, same rate, one after
-the other.""",
+plain process collects for 25 ms, and once more for 100 ms, as the consumer does above 50,000
+readings/s; same readings, same rate, one after the other.""",
 )
 
 
