@@ -19,8 +19,6 @@ OTHERS = ("analytics", "alerts", "mqtt")
 """Measured in the whole system only."""
 SOURCES = 2
 """KafkaSources that read sensor-data: the benchmark of the path has one of them."""
-STEADY_READINGS_PER_RECORD = 125.0
-"""10,000 readings/s, collected for 25 ms, two partitions: what `steady` runs with."""
 
 
 class ResultsError(Exception):
@@ -114,7 +112,7 @@ def _measured(results: Mapping[str, Any]) -> Measured:
     many, one = _point(best["arrow"]), _point(best["single"])
     steady = results["steady"]
     readings = steady["readings_per_second"]
-    events = readings / STEADY_READINGS_PER_RECORD
+    events = readings / steady["readings_per_record"]
     cost = {}
     for process in PATH:
         alone = separate(many, one, process)

@@ -29,6 +29,7 @@ PRODUCER = {
     "TWINUP_FAULTS_REPEATED": "0",
 }
 _STORED = "sensor_consumer_readings_stored_total"
+_EVENTS = "sensor_function_events_total"
 _REJECTED = "sensor_consumer_readings_rejected_total"
 _SHARES = {"p50": 0.5, "p99": 0.99, "p999": 0.999}
 _STAGES = {
@@ -80,8 +81,10 @@ def measure(*, warm_up: float, seconds: float, tell: Callable[[str], None]) -> d
     stages = {stage: _quantiles(metric, before, after) for stage, metric in _STAGES.items()}
     stored = _increase(_STORED, before["consumer"], after["consumer"])
     rejected = _increase(_REJECTED, before["consumer"], after["consumer"])
+    events = _increase(_EVENTS, before["consumer"], after["consumer"])
     return {
         "readings_per_second": round(stored / took, 1),
+        "readings_per_record": round((stored + rejected) / max(1.0, events), 1),
         "rows_per_second": round(rows / took, 1),
         "seconds": round(took, 1),
         "devices": config.producer.device_count,
