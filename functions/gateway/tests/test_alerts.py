@@ -2,7 +2,7 @@
 
 import json
 import uuid
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import quote
 
@@ -11,6 +11,7 @@ import pytest
 
 from sensor_gateway.app import Gateway
 from sensor_shared.adapters.database import Database
+from sensor_shared.contracts.events import rfc3339
 from sensor_shared.testing import rest
 from twinup.alert.v1 import alert_pb2
 
@@ -164,6 +165,9 @@ async def test_an_alert_is_the_document_that_the_event_carries(
             alert=alert,
         )
         told = json.loads(rows[0][0])["alert"]
+        for name in told.keys() & {"acknowledged_at", "cleared_at", "first_at", "last_at"}:
+            # The same moment: REST writes milliseconds, as all of the gateway does.
+            told[name] = told[name] and rfc3339(datetime.fromisoformat(told[name]))
         more = {"email_sent", "processed_at", "updated_at"}
         assert {name: shown[name] for name in shown.keys() - more} == told
 

@@ -141,16 +141,28 @@ async def test_an_alert_is_silenced_with_one_call(
             "body.recurrence.zone",
         ),
         ({"author": "eve"}, "body.author"),
+        ({"scope": {}}, "body"),
+        ({"scope": {"regions": []}, "everything": False}, "body"),
     ],
 )
 async def test_what_no_silence_can_be_is_said_where_it_stands(
     operator: httpx.AsyncClient, body: dict[str, Any], where: str
 ) -> None:
-    whole = {"scope": {}, "minutes": 60, "reason": "repair", **body}
+    whole = {"scope": {"regions": ["west"]}, "minutes": 60, "reason": "repair", **body}
     answer = await operator.post(
         SILENCES, json={name: value for name, value in whole.items() if value is not None}
     )
     assert mistakes(answer)[0].startswith(where)
+
+
+async def test_all_alerts_are_silenced_only_by_saying_so(operator: httpx.AsyncClient) -> None:
+    said = {"scope": {}, "everything": True, "minutes": 1, "reason": "the hall is rebuilt"}
+    answer = await operator.post(SILENCES, json=said)
+    assert answer.status_code == 201, answer.text
+    assert not any(answer.json()["scope"].values())
+    narrow = await made(operator)
+    changed = await operator.patch(f"{SILENCES}/{narrow['silence_id']}", json={"scope": {}})
+    assert mistakes(changed)
 
 
 async def test_a_change_of_nothing_and_of_an_unknown_silence_are_refused(

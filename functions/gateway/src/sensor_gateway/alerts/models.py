@@ -7,9 +7,10 @@ document.
 from datetime import datetime
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, WithJsonSchema
 
 from sensor_shared.contracts.alert_changes import AlertState, ChangeKind
+from sensor_shared.contracts.events import rfc3339
 from sensor_shared.contracts.rules import AlertType, Severity
 
 NO_CONTROLS = r"[^\x00-\x08\x0b\x0c\x0e-\x1f\x7f]"
@@ -22,6 +23,13 @@ ALERT_ID = "6f1d0c3b8a5e4d2790b1c4e8f7a62d35"
 Text = Annotated[str, Field(pattern=f"^{NO_CONTROLS}*$", max_length=MAX_TEXT)]
 Words = Annotated[str, Field(pattern=f"^{NO_CONTROLS}*{_SPOKEN}{NO_CONTROLS}*$", max_length=1_000)]
 """Text that says something."""
+
+Time = Annotated[
+    datetime,
+    PlainSerializer(rfc3339, when_used="json"),
+    WithJsonSchema({"type": "string", "format": "date-time"}, mode="serialization"),
+]
+"""With milliseconds, as all times are written."""
 
 
 class Alert(BaseModel):
@@ -44,23 +52,25 @@ class Alert(BaseModel):
     )
     threshold: float | None = Field(description="in the metric's unit", examples=[90.0])
     region: str = Field(description="empty: not known", examples=["west"])
-    device_type: str = Field(description="empty: not known", examples=["industrial_sensor"])
+    device_type: str = Field(
+        description="empty or `unknown`: not known", examples=["industrial_sensor"]
+    )
     latitude: float | None
     longitude: float | None
     state: AlertState
     acknowledged_by: str = Field(description="empty: nobody")
-    acknowledged_at: datetime | None
+    acknowledged_at: Time | None
     cleared_by: str = Field(description="`system`: by itself; empty: it is open")
-    cleared_at: datetime | None
-    first_at: datetime = Field(description="when its first breach was measured")
-    last_at: datetime = Field(description="when its last breach was measured")
+    cleared_at: Time | None
+    first_at: Time = Field(description="when its first breach was measured")
+    last_at: Time = Field(description="when its last breach was measured")
     count: int = Field(ge=0, description="of breaches")
     members: int = Field(ge=0, description="devices of a group; 0: it is about one device")
     metadata: dict[str, str]
     version: int = Field(ge=0, description="rises with every change")
-    email_sent: bool
-    processed_at: datetime = Field(description="when its first breach was taken")
-    updated_at: datetime = Field(description="when it was stored last")
+    email_sent: bool = Field(description="a mail server took a mail about it; no change tells that")
+    processed_at: Time = Field(description="when its first breach was taken")
+    updated_at: Time = Field(description="when it was stored last")
 
 
 class AlertChange(BaseModel):
@@ -68,7 +78,7 @@ class AlertChange(BaseModel):
 
     change_id: str
     kind: ChangeKind
-    at: datetime = Field(description="when it was decided")
+    at: Time = Field(description="when it was decided")
     by: str = Field(description="user name, or `system`")
     note: str
     severity_before: Severity | None = Field(description="null: the alert was not there before")

@@ -12,7 +12,7 @@ from pydantic import (
     model_validator,
 )
 
-from sensor_gateway.alerts.models import Words
+from sensor_gateway.alerts.models import Time, Words
 from sensor_gateway.domain import moment
 from sensor_shared.contracts.rules import AlertType, Severity
 
@@ -34,7 +34,7 @@ Moment = Annotated[
     WithJsonSchema({"type": "string", "format": "date-time"}),
 ]
 Pattern = Annotated[str, Field(pattern=r"^[^\x00-\x1f\x7f]{1,128}$", examples=["industrial_*"])]
-Name = Annotated[str, Field(pattern=r"^[^\x00-\x1f\x7f]{1,64}$", examples=["west"])]
+Name = Annotated[str, Field(pattern=r"^[^\x00-\x1f\x7f]{1,64}$")]
 
 
 class Scope(BaseModel):
@@ -45,13 +45,18 @@ class Scope(BaseModel):
     devices: list[Pattern] = Field(
         default=[], max_length=_MAX, description="patterns: `*` is anything, `?` one character"
     )
-    device_types: list[Name] = Field(default=[], max_length=_MAX)
+    device_types: list[Name] = Field(default=[], max_length=_MAX, examples=[["industrial_sensor"]])
     alert_types: list[AlertType] = Field(default=[], max_length=_MAX)
-    regions: list[Name] = Field(default=[], max_length=_MAX)
-    rules: list[Name] = Field(default=[], max_length=_MAX)
+    regions: list[Name] = Field(default=[], max_length=_MAX, examples=[["west"]])
+    rules: list[Name] = Field(default=[], max_length=_MAX, examples=[["temperature-high"]])
     severities: list[Severity] = Field(
         default=[], max_length=len(Severity), description="just these, not the ones above them"
     )
+
+    @property
+    def everything(self) -> bool:
+        """True without any list."""
+        return not any(getattr(self, name) for name in type(self).model_fields)
 
 
 class Recurrence(BaseModel):
@@ -78,14 +83,14 @@ class Silence(BaseModel):
 
     silence_id: str
     scope: Scope
-    starts_at: datetime
-    ends_at: datetime = Field(description="excluded")
+    starts_at: Time
+    ends_at: Time = Field(description="excluded")
     recurrence: Recurrence | None = Field(description="null: it holds throughout")
     author: str = Field(description="who made it, or changed it last")
     reason: str
     ended_by: str = Field(description="who ended it before its time; empty: nobody")
-    created_at: datetime
-    updated_at: datetime
+    created_at: Time
+    updated_at: Time
     active: bool = Field(description="whether it holds now")
 
 
@@ -112,7 +117,7 @@ class SilenceOfAlert(BaseModel):
     @model_validator(mode="after")
     def _ends_once(self) -> Self:
         if (self.minutes is None) == (self.ends_at is None):
-            raise ValueError("either `minutes` or `ends_at` is needed")
+            raise ValueError("one of `minutes` and `ends_at` is needed, and not both")
         return self
 
     def end(self, start: datetime) -> datetime:
@@ -135,6 +140,15 @@ class NewSilence(SilenceOfAlert):
     scope: Scope
     starts_at: Moment | None = Field(default=None, description="default: now")
     recurrence: Recurrence | None = None
+    everything: bool = Field(
+        default=False, description="must be true where the scope has no list: no alert is told of"
+    )
+
+    @model_validator(mode="after")
+    def _means_everything(self) -> Self:
+        if self.scope.everything and not self.everything:
+            raise ValueError("a scope without a list is all alerts: `everything` must be true then")
+        return self
 
 
 class ChangedSilence(BaseModel):
@@ -155,4 +169,6 @@ class ChangedSilence(BaseModel):
     def _says_something(self) -> Self:
         if not any(getattr(self, name) is not None for name in type(self).model_fields):
             raise ValueError("nothing is to be changed")
+        if self.scope is not None and self.scope.everything:
+            raise ValueError("a scope without a list is all alerts: make another silence for that")
         return self

@@ -192,6 +192,10 @@ def _refused(reason: str) -> HTTPException:
 
 
 def _forbidden(claims: Claims, actions: Sequence[Action]) -> HTTPException:
-    who = f"an API key of role {claims.role}" if claims.by_key else f"role {claims.role}"
+    missing = sorted(set(actions) - claims.scopes) if claims.scopes is not None else []
+    if missing:
+        who = f"an API key without the scope {', '.join(missing)}"
+    else:
+        who = f"an API key of role {claims.role}" if claims.by_key else f"role {claims.role}"
     challenge = f'Bearer error="insufficient_scope", scope="{" ".join(actions)}"'
     return HTTPException(403, f"{who} may not do this", headers={"WWW-Authenticate": challenge})
