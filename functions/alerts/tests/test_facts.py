@@ -252,6 +252,27 @@ async def test_an_alert_that_was_cleared_or_mailed_of_later_is_not_taken_for_ope
     assert (alone.alert.alert_id, alone.email_sent) == (mailed.alert_id, True)
 
 
+async def test_of_a_long_story_the_newest_changes_are_read_and_the_oldest_of_them_comes_first(
+    replicas: Callable[..., Replica],
+) -> None:
+    replica = replicas()
+    found = hot(device())
+
+    async def comment(note: str) -> None:
+        await replica.ledger.change(
+            subject(found),
+            lambda record: (
+                None if record is None else life.commented(record, "kim", datetime.now(UTC), note)
+            ),
+        )
+
+    await replica.take(found)
+    await comment("one")
+    await comment("two")
+    changes = await replica.changes.of_alert(found.device_id, found.alert_id, 2)
+    assert [change.note for change in changes] == ["one", "two"]
+
+
 async def test_changes_of_an_alert_are_told_of_in_their_order_though_nobody_waits_for_that(
     replicas: Callable[..., Replica],
 ) -> None:
