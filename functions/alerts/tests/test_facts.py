@@ -290,6 +290,36 @@ async def test_changes_of_an_alert_are_told_of_in_their_order_though_nobody_wait
     assert await open_alerts(replica, found.device_id) == 0
 
 
+async def test_who_reports_breaches_faster_than_they_are_told_of_is_held_back(
+    replicas: Callable[..., Replica],
+) -> None:
+    """With one telling under way the next breach is answered once it is told of itself."""
+    replica = replicas()
+    replica.ledger = Ledger(
+        replica.leases, replica.changes, replica.history, replica.outbox, max_under_way=1
+    )
+    replica.told.pause = 0.5
+    first, second = hot(device()), hot(device())
+    await replica.take(first, listed=False)
+    assert replica.told.changes == []
+    await replica.take(second, listed=False)
+    assert second.alert_id in [one.alert.alert_id for one in replica.told.changes]
+
+
+async def test_who_ends_leaves_what_takes_too_long_to_a_later_sweep(
+    replicas: Callable[..., Replica],
+) -> None:
+    replica = replicas()
+    replica.told.pause = 60
+    _, step = await replica.take(hot(device()), listed=False)
+    assert step is not None
+    async with asyncio.timeout(10):
+        await replica.ledger.close(seconds=0.2)
+    assert replica.told.changes == []
+    await asyncio.sleep(1)  # what is younger than no second at all is not asked for
+    assert await replica.changes.unpublished(0, 10) == [step.change]
+
+
 async def test_a_change_is_published_with_its_contract_and_then_noted(
     replicas: Callable[..., Replica], changes_topic: str
 ) -> None:

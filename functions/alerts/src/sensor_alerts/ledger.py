@@ -25,6 +25,9 @@ from sensor_shared.telemetry.logs import logger
 Decide = Callable[[Record | None], Step | None]
 Result = TypeVar("Result")
 
+_MAX_UNDER_WAY: Final = 2_000
+_CLOSE_SECONDS: Final = 10.0
+
 
 class Ledger:
     """Changes alerts.
@@ -35,6 +38,7 @@ class Ledger:
         history: the alerts as they are now.
         outbox: tells of changes.
         now: the time, UTC.
+        max_under_way: decisions, listings and tellings; above it a decision waits for its own.
     """
 
     def __init__(
@@ -45,12 +49,14 @@ class Ledger:
         outbox: Outbox,
         *,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        max_under_way: int = _MAX_UNDER_WAY,
     ):
         self._leases = leases
         self._changes = changes
         self._history = history
         self._outbox = outbox
         self._now = now
+        self._max_under_way = max_under_way
         self._under_way: set[asyncio.Task[Any]] = set()
         self._telling: dict[Subject, asyncio.Task[None]] = {}
         self._log: Final = logger(part="ledger")
@@ -80,6 +86,9 @@ class Ledger:
         step, told = await asyncio.shield(self._task(self._change(subject, decide, alert_id)))
         if listed and told is not None:
             await asyncio.shield(told)
+        elif told is not None and len(self._under_way) > self._max_under_way:
+            # Breaches come faster than they are listed and told of: their senders are held back.
+            await asyncio.wait([told])
         return step
 
     async def reconcile(self, subject: Subject) -> set[str]:
@@ -120,10 +129,21 @@ class Ledger:
         if self._telling:
             await asyncio.wait(set(self._telling.values()))
 
-    async def close(self) -> None:
-        """Waits for the decisions under way, and until they are listed and told of."""
-        while self._under_way:
-            await asyncio.wait(self._under_way)
+    async def close(self, seconds: float = _CLOSE_SECONDS) -> None:
+        """Waits for the decisions under way, and until they are listed and told of.
+
+        Args:
+            seconds: after which the rest is left to a later sweep.
+        """
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                while self._under_way:
+                    await asyncio.wait(self._under_way)
+        if left := set(self._under_way):
+            self._log.warning("left to a later sweep", count=len(left))
+            for task in left:
+                task.cancel()
+            await asyncio.wait(left)
 
     def _task(self, work: Coroutine[Any, Any, Result]) -> asyncio.Task[Result]:
         task = asyncio.create_task(work)
