@@ -29,7 +29,9 @@ from sensor_shared.adapters.kafka import EventPublisher, KafkaSettings
 from sensor_shared.adapters.redis import RedisSettings, connect
 from sensor_shared.contracts import alert_changes
 from sensor_shared.contracts.alert_changes import AlertChange, AlertSnapshot, ChangeKind
+from sensor_shared.contracts.errors import Retry
 from sensor_shared.contracts.events import ALERT_CHANGED_V1, ALERT_CHANGES, Event
+from sensor_shared.testing.line import Line
 
 from .alert_world import REQUEST, RULES, World, device, eventually, request
 
@@ -117,8 +119,9 @@ async def replicas(
 ) -> AsyncIterator[Callable[..., Replica]]:
     made: list[Replica] = []
 
-    def make(lease_seconds: float = 15.0) -> Replica:
-        made.append(Replica(clickhouse, lone_redis, changes_topic, lease_seconds))
+    def make(lease_seconds: float = 15.0, clickhouse_port: int | None = None) -> Replica:
+        there = clickhouse.model_copy(update={"port": clickhouse_port or clickhouse.port})
+        made.append(Replica(there, lone_redis, changes_topic, lease_seconds))
         return made[-1]
 
     yield make
@@ -372,6 +375,36 @@ def published(brokers: str, device_id: str, count: int) -> list[AlertChange]:
         raise AssertionError(f"{len(found)} of {count} changes in the topic")
     finally:
         consumer.close()
+
+
+async def test_what_is_stored_is_listed_though_nobody_could_look_for_a_second_alert(
+    replicas: Callable[..., Replica], clickhouse: ClickHouseSettings
+) -> None:
+    """Redis is emptied while a decision is written, and who took the lease then has died."""
+    line = Line(clickhouse.host, clickhouse.port)
+    await line.mend()
+    one, other = replicas(clickhouse_port=line.port), replicas()
+    found, deciding = hot(device()), asyncio.Event()
+
+    def decide(current: Record | None) -> Step | None:
+        line.stall()
+        deciding.set()
+        at = datetime.now(UTC)
+        return life.take(current, found, waits=False, window_ms=WINDOW_MS, now=at)[1]
+
+    try:
+        taking = asyncio.create_task(one.ledger.change(subject(found), decide))
+        await deciding.wait()
+        await other.redis.flushdb()
+        await dies_holding_the_lease(other, subject(found))
+        await line.mend()
+        with pytest.raises(Retry):
+            await taking
+        await one.ledger.close()
+        assert await open_alerts(other, found.device_id) == 1
+    finally:
+        await one.database.close()
+        await line.cut()
 
 
 async def test_redis_emptied_again_and_again_loses_no_alert_and_makes_no_second_one(

@@ -18,6 +18,7 @@ from sensor_alerts.domain.life import Step
 from sensor_alerts.history import History
 from sensor_alerts.leases import Lease, Leases, Subject
 from sensor_alerts.outbox import Outbox
+from sensor_shared.adapters.database import DatabaseAwayError
 from sensor_shared.contracts.alert_changes import SYSTEM, AlertChange, ChangeKind
 from sensor_shared.telemetry import alert_metrics
 from sensor_shared.telemetry.logs import logger
@@ -170,7 +171,11 @@ class Ledger:
             if step.stored and not (lease.record or step.record).live:
                 with contextlib.suppress(RedisError):  # the next sweep does it
                     await self._leases.unwatch([subject])
-        closed = await self._reconciled(step) if lease.lost and step.stored else set()
+        try:
+            closed = await self._reconciled(step) if lease.lost and step.stored else set()
+        except Exception:
+            self._task(self._listed(step.record))
+            raise
         if step.change is None:
             return step, None
         told = self._tell(subject, step, news=step.record.alert.alert_id not in closed)
@@ -197,6 +202,15 @@ class Ledger:
             await asyncio.wait([before])
         if step.change is not None:
             await self._outbox.put(step.change, news=news)
+
+    async def _listed(self, record: Record) -> None:
+        """Lists what has happened though its caller hears of an error; a later sweep tells."""
+        try:
+            await self._history.record(record)
+        except DatabaseAwayError as error:
+            self._log.warning(
+                "left to a later sweep", alert=record.alert.alert_id, error=str(error)
+            )
 
     async def _current(self, lease: Lease) -> Record | None:
         if lease.known:
