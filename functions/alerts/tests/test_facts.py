@@ -197,6 +197,29 @@ async def test_what_a_dead_process_left_is_completed_told_of_and_published_by_an
     assert entry.data == alert_changes.data_of(step.change)
 
 
+async def test_all_that_was_left_undone_is_done_at_once_though_older_changes_are_on_their_way(
+    replicas: Callable[..., Replica],
+) -> None:
+    """A batch is of two changes, and the two oldest wait in this process for Kafka."""
+    replica = replicas()
+    replica.outbox = Outbox(
+        replica.changes, replica.told, replica.publisher, replica.live, max_batch=2
+    )
+    changes = []
+    for second in range(7):
+        at = datetime.now(UTC) - timedelta(seconds=300 - second)
+        _, step = life.take(None, hot(device()), waits=False, window_ms=WINDOW_MS, now=at)
+        assert step is not None
+        assert step.change is not None
+        changes.append(step.change)
+        await replica.changes.append(step.change)
+    for change in changes[:2]:
+        await replica.outbox.put(change)
+    await replica.outbox.repair(replica.ledger.complete)
+    assert replica.told.changes == changes
+    assert await replica.changes.unpublished(60, 10) == changes[:2]
+
+
 async def test_whoever_is_answered_sees_the_alert_though_nobody_waited_for_its_row(
     replicas: Callable[..., Replica],
 ) -> None:
