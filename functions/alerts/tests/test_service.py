@@ -305,7 +305,7 @@ async def test_what_is_wrong_with_a_question_is_said(
 
 async def test_a_request_over_the_message_limit_is_refused(world: World) -> None:
     service = await world.start()
-    error = await refused(service.send(request(device(), message="x" * 70_000)))
+    error = await refused(service.send(request(device(), message="x" * 270_000)))
     assert error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
 
 
