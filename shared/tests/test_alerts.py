@@ -1,6 +1,7 @@
 import json
 from datetime import UTC, datetime
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -44,6 +45,19 @@ def test_reporting_the_same_breach_again_is_the_same_event() -> None:
     again = alerts.encode(alerts.requested(BREACH), "/sensor/consumer")
     assert first == again
     assert first.key == again.key
+
+
+@pytest.mark.parametrize("id_", ["", "a/b", "a\n", "a\x7f", "live", ".", "..", "x" * 129])
+def test_an_id_that_no_path_can_name_is_refused(id_: str) -> None:
+    request = msgspec.structs.replace(alerts.requested(BREACH), alert_id=id_)
+    with pytest.raises(Poison, match="alert_id"):
+        alerts.decode(alerts.encode(request, "/test"))
+
+
+@pytest.mark.parametrize("id_", ["6f1d0c3b", "live-7", "delivered", "...", "çağri 7", "x" * 128])
+def test_any_other_id_is_taken(id_: str) -> None:
+    request = msgspec.structs.replace(alerts.requested(BREACH), alert_id=id_)
+    assert alerts.decode(alerts.encode(request, "/test")).alert_id == id_
 
 
 def test_the_event_is_keyed_by_its_device() -> None:

@@ -29,7 +29,9 @@ from sensor_shared.adapters.kafka import EventPublisher, KafkaSettings
 from sensor_shared.adapters.redis import RedisSettings, connect
 from sensor_shared.contracts import alert_changes
 from sensor_shared.contracts.alert_changes import AlertChange, AlertSnapshot, ChangeKind
+from sensor_shared.contracts.errors import Retry
 from sensor_shared.contracts.events import ALERT_CHANGED_V1, ALERT_CHANGES, Event
+from sensor_shared.testing.line import Line
 
 from .alert_world import REQUEST, RULES, World, device, eventually, request
 
@@ -117,8 +119,9 @@ async def replicas(
 ) -> AsyncIterator[Callable[..., Replica]]:
     made: list[Replica] = []
 
-    def make(lease_seconds: float = 15.0) -> Replica:
-        made.append(Replica(clickhouse, lone_redis, changes_topic, lease_seconds))
+    def make(lease_seconds: float = 15.0, clickhouse_port: int | None = None) -> Replica:
+        there = clickhouse.model_copy(update={"port": clickhouse_port or clickhouse.port})
+        made.append(Replica(there, lone_redis, changes_topic, lease_seconds))
         return made[-1]
 
     yield make
@@ -194,6 +197,29 @@ async def test_what_a_dead_process_left_is_completed_told_of_and_published_by_an
     assert entry.data == alert_changes.data_of(step.change)
 
 
+async def test_all_that_was_left_undone_is_done_at_once_though_older_changes_are_on_their_way(
+    replicas: Callable[..., Replica],
+) -> None:
+    """A batch is of two changes, and the two oldest wait in this process for Kafka."""
+    replica = replicas()
+    replica.outbox = Outbox(
+        replica.changes, replica.told, replica.publisher, replica.live, max_batch=2
+    )
+    changes = []
+    for second in range(7):
+        at = datetime.now(UTC) - timedelta(seconds=300 - second)
+        _, step = life.take(None, hot(device()), waits=False, window_ms=WINDOW_MS, now=at)
+        assert step is not None
+        assert step.change is not None
+        changes.append(step.change)
+        await replica.changes.append(step.change)
+    for change in changes[:2]:
+        await replica.outbox.put(change)
+    await replica.outbox.repair(replica.ledger.complete)
+    assert replica.told.changes == changes
+    assert await replica.changes.unpublished(60, 10) == changes[:2]
+
+
 async def test_whoever_is_answered_sees_the_alert_though_nobody_waited_for_its_row(
     replicas: Callable[..., Replica],
 ) -> None:
@@ -252,6 +278,27 @@ async def test_an_alert_that_was_cleared_or_mailed_of_later_is_not_taken_for_ope
     assert (alone.alert.alert_id, alone.email_sent) == (mailed.alert_id, True)
 
 
+async def test_of_a_long_story_the_newest_changes_are_read_and_the_oldest_of_them_comes_first(
+    replicas: Callable[..., Replica],
+) -> None:
+    replica = replicas()
+    found = hot(device())
+
+    async def comment(note: str) -> None:
+        await replica.ledger.change(
+            subject(found),
+            lambda record: (
+                None if record is None else life.commented(record, "kim", datetime.now(UTC), note)
+            ),
+        )
+
+    await replica.take(found)
+    await comment("one")
+    await comment("two")
+    changes = await replica.changes.of_alert(found.device_id, found.alert_id, 2)
+    assert [change.note for change in changes] == ["one", "two"]
+
+
 async def test_changes_of_an_alert_are_told_of_in_their_order_though_nobody_waits_for_that(
     replicas: Callable[..., Replica],
 ) -> None:
@@ -267,6 +314,36 @@ async def test_changes_of_an_alert_are_told_of_in_their_order_though_nobody_wait
     await replica.ledger.close()
     assert [one.kind for one in replica.told.changes] == [ChangeKind.RAISED, ChangeKind.CLEARED]
     assert await open_alerts(replica, found.device_id) == 0
+
+
+async def test_who_reports_breaches_faster_than_they_are_told_of_is_held_back(
+    replicas: Callable[..., Replica],
+) -> None:
+    """With one telling under way the next breach is answered once it is told of itself."""
+    replica = replicas()
+    replica.ledger = Ledger(
+        replica.leases, replica.changes, replica.history, replica.outbox, max_under_way=1
+    )
+    replica.told.pause = 0.5
+    first, second = hot(device()), hot(device())
+    await replica.take(first, listed=False)
+    assert replica.told.changes == []
+    await replica.take(second, listed=False)
+    assert second.alert_id in [one.alert.alert_id for one in replica.told.changes]
+
+
+async def test_who_ends_leaves_what_takes_too_long_to_a_later_sweep(
+    replicas: Callable[..., Replica],
+) -> None:
+    replica = replicas()
+    replica.told.pause = 60
+    _, step = await replica.take(hot(device()), listed=False)
+    assert step is not None
+    async with asyncio.timeout(10):
+        await replica.ledger.close(seconds=0.2)
+    assert replica.told.changes == []
+    await asyncio.sleep(1)  # what is younger than no second at all is not asked for
+    assert await replica.changes.unpublished(0, 10) == [step.change]
 
 
 async def test_a_change_is_published_with_its_contract_and_then_noted(
@@ -321,6 +398,36 @@ def published(brokers: str, device_id: str, count: int) -> list[AlertChange]:
         raise AssertionError(f"{len(found)} of {count} changes in the topic")
     finally:
         consumer.close()
+
+
+async def test_what_is_stored_is_listed_though_nobody_could_look_for_a_second_alert(
+    replicas: Callable[..., Replica], clickhouse: ClickHouseSettings
+) -> None:
+    """Redis is emptied while a decision is written, and who took the lease then has died."""
+    line = Line(clickhouse.host, clickhouse.port)
+    await line.mend()
+    one, other = replicas(clickhouse_port=line.port), replicas()
+    found, deciding = hot(device()), asyncio.Event()
+
+    def decide(current: Record | None) -> Step | None:
+        line.stall()
+        deciding.set()
+        at = datetime.now(UTC)
+        return life.take(current, found, waits=False, window_ms=WINDOW_MS, now=at)[1]
+
+    try:
+        taking = asyncio.create_task(one.ledger.change(subject(found), decide))
+        await deciding.wait()
+        await other.redis.flushdb()
+        await dies_holding_the_lease(other, subject(found))
+        await line.mend()
+        with pytest.raises(Retry):
+            await taking
+        await one.ledger.close()
+        assert await open_alerts(other, found.device_id) == 1
+    finally:
+        await one.database.close()
+        await line.cut()
 
 
 async def test_redis_emptied_again_and_again_loses_no_alert_and_makes_no_second_one(

@@ -104,7 +104,8 @@ async def test_what_is_left_out_is_marked_as_missing(
     await asyncio.sleep(0.2)
     assert [task.done() for task in telling] == [False] * 3 + [True] * 2
     await line.mend()
-    assert all(await asyncio.gather(*telling))
+    told = await asyncio.gather(*telling)
+    assert told == [True] * 3 + [False] * 2, "a later sweep tells of them"
     await live.tell(change(5))
     found = notes(await held(redis))
     assert [note for note in found if note != "gap"] == ["0", "1", "2", "5"]

@@ -264,6 +264,9 @@ async def test_history_filters_and_counts_whatever_the_limit(world: World) -> No
         ({"alert_type": 77}, "alert_type"),
         ({"severity": 9}, "severity"),
         ({"alert_id": "x" * 129}, "alert_id"),
+        ({"alert_id": "line/7"}, "alert_id"),
+        ({"alert_id": "line\n"}, "alert_id"),
+        ({"alert_id": "live"}, "alert_id"),
         ({"message": "x" * 1001}, "message"),
         ({"temperature": float("nan")}, "value"),
         ({"threshold": float("inf")}, "threshold"),
@@ -302,7 +305,7 @@ async def test_what_is_wrong_with_a_question_is_said(
 
 async def test_a_request_over_the_message_limit_is_refused(world: World) -> None:
     service = await world.start()
-    error = await refused(service.send(request(device(), message="x" * 70_000)))
+    error = await refused(service.send(request(device(), message="x" * 270_000)))
     assert error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
 
 

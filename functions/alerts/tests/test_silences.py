@@ -71,6 +71,17 @@ async def test_a_silence_is_kept_as_it_was_made(world: World) -> None:
     assert await silences.GetSilence(silence_id=made.silence_id) == made
 
 
+async def test_the_largest_silence_that_there_may_be_is_taken(world: World) -> None:
+    silences = Client(await world.ready())
+    wide = "\U0001f525"  # 4 bytes in UTF-8
+    names = [wide * 64] * 100
+    scope = silence_pb2.Scope(
+        devices=[wide * 128] * 100, device_types=names, regions=names, rules=names
+    )
+    made = await silences.CreateSilence(**wanted(scope=scope, reason=wide * 1_000))
+    assert made.scope == scope
+
+
 async def test_without_a_start_it_holds_at_once_and_without_a_scope_for_all(world: World) -> None:
     silences = Client(await world.ready())
     made = await silences.CreateSilence(

@@ -51,15 +51,15 @@ class Changes:
         return await self._find(device_id)
 
     async def of_alert(self, device_id: str, alert_id: str, limit: int) -> list[AlertChange]:
-        """Returns an alert's changes, the oldest first."""
+        """Returns an alert's newest changes, `limit` at most, the oldest of them first."""
         rows = await self._database.rows(
             "SELECT data FROM alert_changes FINAL WHERE device_id = {device:String} "
-            "AND alert_id = {alert:String} ORDER BY version LIMIT {limit:UInt32}",
+            "AND alert_id = {alert:String} ORDER BY version DESC LIMIT {limit:UInt32}",
             device=device_id,
             alert=alert_id,
             limit=limit,
         )
-        return [_decoder.decode(data) for (data,) in rows]
+        return [_decoder.decode(data) for (data,) in reversed(rows)]
 
     async def recent(self, alert_id: str) -> AlertChange | None:
         """Returns the newest change of the last minutes of an alert, whichever device it is of."""

@@ -18,12 +18,16 @@ from sensor_alerts.domain.life import Step
 from sensor_alerts.history import History
 from sensor_alerts.leases import Lease, Leases, Subject
 from sensor_alerts.outbox import Outbox
+from sensor_shared.adapters.database import DatabaseAwayError
 from sensor_shared.contracts.alert_changes import SYSTEM, AlertChange, ChangeKind
 from sensor_shared.telemetry import alert_metrics
 from sensor_shared.telemetry.logs import logger
 
 Decide = Callable[[Record | None], Step | None]
 Result = TypeVar("Result")
+
+_MAX_UNDER_WAY: Final = 2_000
+_CLOSE_SECONDS: Final = 10.0
 
 
 class Ledger:
@@ -35,6 +39,7 @@ class Ledger:
         history: the alerts as they are now.
         outbox: tells of changes.
         now: the time, UTC.
+        max_under_way: decisions, listings and tellings; above it a decision waits for its own.
     """
 
     def __init__(
@@ -45,12 +50,14 @@ class Ledger:
         outbox: Outbox,
         *,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        max_under_way: int = _MAX_UNDER_WAY,
     ):
         self._leases = leases
         self._changes = changes
         self._history = history
         self._outbox = outbox
         self._now = now
+        self._max_under_way = max_under_way
         self._under_way: set[asyncio.Task[Any]] = set()
         self._telling: dict[Subject, asyncio.Task[None]] = {}
         self._log: Final = logger(part="ledger")
@@ -80,6 +87,9 @@ class Ledger:
         step, told = await asyncio.shield(self._task(self._change(subject, decide, alert_id)))
         if listed and told is not None:
             await asyncio.shield(told)
+        elif told is not None and len(self._under_way) > self._max_under_way:
+            # Breaches come faster than they are listed and told of: their senders are held back.
+            await asyncio.wait([told])
         return step
 
     async def reconcile(self, subject: Subject) -> set[str]:
@@ -120,10 +130,21 @@ class Ledger:
         if self._telling:
             await asyncio.wait(set(self._telling.values()))
 
-    async def close(self) -> None:
-        """Waits for the decisions under way, and until they are listed and told of."""
-        while self._under_way:
-            await asyncio.wait(self._under_way)
+    async def close(self, seconds: float = _CLOSE_SECONDS) -> None:
+        """Waits for the decisions under way, and until they are listed and told of.
+
+        Args:
+            seconds: after which the rest is left to a later sweep.
+        """
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                while self._under_way:
+                    await asyncio.wait(self._under_way)
+        if left := set(self._under_way):
+            self._log.warning("left to a later sweep", count=len(left))
+            for task in left:
+                task.cancel()
+            await asyncio.wait(left)
 
     def _task(self, work: Coroutine[Any, Any, Result]) -> asyncio.Task[Result]:
         task = asyncio.create_task(work)
@@ -150,7 +171,11 @@ class Ledger:
             if step.stored and not (lease.record or step.record).live:
                 with contextlib.suppress(RedisError):  # the next sweep does it
                     await self._leases.unwatch([subject])
-        closed = await self._reconciled(step) if lease.lost and step.stored else set()
+        try:
+            closed = await self._reconciled(step) if lease.lost and step.stored else set()
+        except Exception:
+            self._task(self._listed(step.record))
+            raise
         if step.change is None:
             return step, None
         told = self._tell(subject, step, news=step.record.alert.alert_id not in closed)
@@ -177,6 +202,15 @@ class Ledger:
             await asyncio.wait([before])
         if step.change is not None:
             await self._outbox.put(step.change, news=news)
+
+    async def _listed(self, record: Record) -> None:
+        """Lists what has happened though its caller hears of an error; a later sweep tells."""
+        try:
+            await self._history.record(record)
+        except DatabaseAwayError as error:
+            self._log.warning(
+                "left to a later sweep", alert=record.alert.alert_id, error=str(error)
+            )
 
     async def _current(self, lease: Lease) -> Record | None:
         if lease.known:

@@ -53,14 +53,14 @@ class LiveChanges:
         self._log = logger(part="live")
 
     async def tell(self, change: AlertChange) -> bool:
-        """Returns when it is in the stream, or marked there as missing; false: neither came true.
+        """Returns when it is in the stream; false: it is not, and has to be told again.
 
         While Redis is away this waits.
         """
         if self._waiting >= self._max_waiting:
             self._left_out = True
             alert_metrics.ALERT_CHANGES_NOT_STREAMED.inc()
-            return True
+            return False  # the mark that it is missing may die with this process
         self._waiting += 1
         try:
             return await self._write(change)

@@ -6,6 +6,7 @@ died or Kafka was away for long, any replica does on a later sweep: so all happe
 
 import asyncio
 import contextlib
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, NamedTuple, Protocol
 
@@ -26,6 +27,8 @@ _MAX_BATCH: Final = 200
 _PAUSE_SECONDS: Final = 1.0
 _LONGEST_PAUSE: Final = 10.0
 _TELL_SECONDS: Final = 5.0
+_REPAIR_SECONDS: Final = 10.0
+"""After which a repair begins no further batch: the rest of the sweep waits for it."""
 
 
 class _Taken(NamedTuple):
@@ -68,6 +71,7 @@ class Outbox:
         publisher: of the topic.
         live: is told at once; whether it can be keeps nothing else waiting.
         topic: other than `sensor-alert-changes` in tests only.
+        max_batch: changes that are published, or repaired, together.
     """
 
     def __init__(
@@ -78,12 +82,14 @@ class Outbox:
         live: Live,
         *,
         topic: str = ALERT_CHANGES,
+        max_batch: int = _MAX_BATCH,
     ):
         self._changes = changes
         self._notifier = notifier
         self._publisher = publisher
         self._live = live
         self._topic = topic
+        self._max_batch = max_batch
         self._waiting: asyncio.Queue[_Taken] = asyncio.Queue(_MAX_WAITING)
         self._held: set[str] = set()
         self._telling: set[asyncio.Task[bool]] = set()
@@ -129,26 +135,38 @@ class Outbox:
             self._log.warning("outbox full; a later sweep publishes", change=change.change_id)
 
     async def repair(self, before: Callable[[AlertChange], Awaitable[None]]) -> None:
-        """Does what another process left undone.
+        """Does what other processes left undone, batch after batch, for some seconds.
 
         Args:
-            before: is awaited with each change before it is published.
+            before: is awaited for each change before it is published.
 
         Raises:
             DatabaseAwayError, KafkaException: when it has to be tried again.
         """
-        for change in await self._changes.unpublished(ORPHAN_SECONDS, _MAX_BATCH):
-            if change.change_id in self._held:
-                continue
-            await before(change)
-            await self._publisher.publish(self._topic, encode(change))
-            if not await self._told(change):
-                return  # Redis, without which there are no sweeps, has gone away
-            if not await self._offer(change):
-                continue
-            await self._changes.published(change)
-            alert_metrics.ALERT_CHANGES_REPAIRED.inc()
-            self._log.warning("published for another process", change=change.change_id)
+        until = time.monotonic() + _REPAIR_SECONDS
+        while await self._repaired(before) and time.monotonic() < until:
+            pass
+
+    async def _repaired(self, before: Callable[[AlertChange], Awaitable[None]]) -> bool:
+        """Does a batch; tells whether it was a full one and all of it is done: more may be left."""
+        found = await self._changes.unpublished(ORPHAN_SECONDS, self._max_batch + len(self._held))
+        batch = [one for one in found if one.change_id not in self._held][: self._max_batch]
+        await asyncio.gather(*(before(change) for change in batch))
+        await asyncio.gather(
+            *(self._publisher.publish(self._topic, encode(change)) for change in batch)
+        )
+        told = await asyncio.gather(*(self._told(change) for change in batch))
+        # One after the other, as people are to hear of them.
+        done = [
+            change
+            for change, well in zip(batch, told, strict=True)
+            if well and await self._offer(change)
+        ]
+        await asyncio.gather(*(self._changes.published(change) for change in done))
+        if done:
+            alert_metrics.ALERT_CHANGES_REPAIRED.inc(len(done))
+            self._log.warning("published for another process", count=len(done))
+        return len(done) == self._max_batch
 
     async def _told(self, change: AlertChange) -> bool:
         with contextlib.suppress(TimeoutError):
@@ -172,7 +190,7 @@ class Outbox:
         pause = _PAUSE_SECONDS
         while True:
             batch = [await self._waiting.get()]
-            while not self._waiting.empty() and len(batch) < _MAX_BATCH:
+            while not self._waiting.empty() and len(batch) < self._max_batch:
                 batch.append(self._waiting.get_nowait())
             while rest := await self._published(batch):
                 await asyncio.sleep(pause)

@@ -31,8 +31,9 @@ class GrpcSettings(Section):
     """Service token; there is no default."""
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65_535)] = 50_051
-    max_message_bytes: Count = 64 * 1024
-    """Of a request; answers may be as large as gRPC's own default, 4 MiB."""
+    max_message_bytes: Count = 256 * 1024
+    """Of a request: the largest silence has 135 kB. Answers may be as large as gRPC's own default,
+    4 MiB."""
     max_concurrent: Count = 1_000
     """Calls under way; further ones are answered RESOURCE_EXHAUSTED."""
     timeout: Seconds = 10.0
