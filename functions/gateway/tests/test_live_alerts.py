@@ -29,8 +29,8 @@ from sensor_shared.contracts.alert_changes import (
 from sensor_shared.contracts.rules import AlertType, Severity
 from sensor_shared.testing.parts import Lines
 
-from .conftest import Caller, until
-from .following import LIVE, Live, Reader, Serve, serve, streams
+from .conftest import Caller, add_key, until
+from .following import LIVE, QUICK, Live, Reader, Serve, serve, streams
 
 __all__ = ["serve"]
 pytestmark = pytest.mark.integration
@@ -434,6 +434,27 @@ async def test_the_time_from_the_decision_to_the_streams_is_measured(
         await append(2)
         await alerts(reader, 2)
     assert count() == before + 2
+
+
+async def test_a_key_follows_until_it_is_revoked(live: Live, sql: Any, append: Writer) -> None:
+    key = await add_key(sql, "machine", "alerts:read")
+    async with live.follow(key, ALERTS) as reader:
+        await reader.next("reset")
+        await asyncio.sleep(4 * QUICK["session_seconds"])
+        await expect(reader, await append())
+        await sql.command(
+            "ALTER TABLE api_keys UPDATE revoked_at = now64(3) WHERE 1 SETTINGS mutations_sync = 1"
+        )
+        await append.redis.delete(*await append.redis.keys("auth:apikey:*"))  # copies of before
+        assert await reader.next("end") == {"reason": "session"}
+
+
+async def test_a_key_makes_no_ticket(live: Live, sql: Any) -> None:
+    """It would stand for a session, which a key has not: it would open nothing."""
+    headers = {"X-API-Key": await add_key(sql, "machine", "alerts:read")}
+    answer = await live.http.post(f"{ALERTS}/tickets", headers=headers)
+    assert answer.status_code == 403
+    assert "the key itself" in answer.json()["detail"]
 
 
 TERMS = Terms(Claims("maria", Role.USER, "session", "token", 0, 2**40), 3_600, 60)
