@@ -178,9 +178,17 @@ async def test_only_what_the_filter_takes_is_sent(
             assert names(reader).count("alert") == len(expected), query
 
 
+async def test_a_group_of_any_name_is_followed(live: Live, caller: Caller, append: Writer) -> None:
+    group = "region:Kuzey Ege / é"
+    async with live.follow(await caller.token("user"), ALERTS, device_id=group) as reader:
+        await reader.next("reset")
+        await append()
+        await expect(reader, await append(device_id=group))
+
+
 async def test_an_unknown_type_or_severity_is_422(live: Live, caller: Caller) -> None:
     headers = {"Authorization": f"Bearer {await caller.token('user')}"}
-    for wrong in ({"type": "x"}, {"severity": "high"}, {"device_id": "a b"}):
+    for wrong in ({"type": "x"}, {"severity": "high"}, {"device_id": "a\nb"}):
         answer = await live.http.get(ALERTS, params=wrong, headers=headers)
         assert answer.status_code == 422, wrong
 
