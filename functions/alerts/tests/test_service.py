@@ -264,6 +264,8 @@ async def test_history_filters_and_counts_whatever_the_limit(world: World) -> No
         ({"alert_type": 77}, "alert_type"),
         ({"severity": 9}, "severity"),
         ({"alert_id": "x" * 129}, "alert_id"),
+        ({"alert_id": "a/b"}, "alert_id"),
+        ({"alert_id": "live"}, "alert_id"),
         ({"message": "x" * 1001}, "message"),
         ({"temperature": float("nan")}, "value"),
         ({"threshold": float("inf")}, "threshold"),

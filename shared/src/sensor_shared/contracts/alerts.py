@@ -1,7 +1,7 @@
 """Requests to raise an alert, as data of `ALERT_REQUESTED_V1` on topic `sensor-alerts`."""
 
 from datetime import UTC, datetime
-from typing import Annotated
+from typing import Annotated, Final
 
 import msgspec
 
@@ -9,6 +9,10 @@ from sensor_shared.contracts.errors import Poison
 from sensor_shared.contracts.events import ALERT_REQUESTED_V1, JSON, Event
 from sensor_shared.contracts.rules import AlertType, Breach, Metric, Severity
 
+ALERT_ID_CHARACTERS: Final = r"[^\x00-\x1f\x7f/]{1,128}"
+"""Of an alert's id, which is one segment of a path in the REST API. `live`, `.` and `..` are no ids
+either: such a path leads elsewhere."""
+AlertId = Annotated[str, msgspec.Meta(pattern=rf"\A(?!(?:live|\.\.?)\Z){ALERT_ID_CHARACTERS}\Z")]
 DeviceId = Annotated[str, msgspec.Meta(pattern=r"\A[A-Za-z0-9\-_.:]{1,128}\Z")]
 Note = Annotated[str, msgspec.Meta(max_length=256)]
 Moment = Annotated[datetime, msgspec.Meta(tz=True)]
@@ -36,7 +40,7 @@ class AlertRequested(msgspec.Struct, frozen=True):
         metadata: what else the sender wants to be kept with the alert.
     """
 
-    alert_id: Annotated[str, msgspec.Meta(min_length=1, max_length=128)]
+    alert_id: AlertId
     device_id: DeviceId
     alert_type: AlertType
     timestamp: Moment

@@ -10,13 +10,14 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field
 
 from sensor_shared.contracts.alert_changes import AlertState, ChangeKind
+from sensor_shared.contracts.alerts import ALERT_ID_CHARACTERS
 from sensor_shared.contracts.rules import AlertType, Severity
 
 NO_CONTROLS = r"[^\x00-\x08\x0b\x0c\x0e-\x1f\x7f]"
 """Any character but the control characters, of which tabs and line ends are allowed."""
 _SPOKEN = r"[^\x00-\x08\x0b\x0c\x0e-\x1f\x7f\s]"
 MAX_TEXT = 1_000
-ALERT_ID_PATTERN = r"^[^\x00-\x1f\x7f/]{1,128}$"
+ALERT_ID_PATTERN = f"^{ALERT_ID_CHARACTERS}$"
 ALERT_ID = "6f1d0c3b8a5e4d2790b1c4e8f7a62d35"
 """The example."""
 Text = Annotated[str, Field(pattern=f"^{NO_CONTROLS}*$", max_length=MAX_TEXT)]
