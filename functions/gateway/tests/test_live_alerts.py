@@ -444,16 +444,22 @@ async def test_the_time_from_the_decision_to_the_streams_is_measured(
     assert count() == before + 2
 
 
-async def test_a_key_follows_until_it_is_revoked(live: Live, sql: Any, append: Writer) -> None:
+@pytest.mark.parametrize(
+    "change",
+    ["api_keys UPDATE revoked_at = now64(3)", "users UPDATE disabled = true"],
+    ids=["the key revoked", "its owner disabled"],
+)
+async def test_a_key_follows_until_it_opens_nothing_any_more(
+    live: Live, sql: Any, append: Writer, change: str
+) -> None:
     key = await add_key(sql, "machine", "alerts:read")
     async with live.follow(key, ALERTS) as reader:
         await reader.next("reset")
         await asyncio.sleep(4 * QUICK["session_seconds"])
         await expect(reader, await append())
-        await sql.command(
-            "ALTER TABLE api_keys UPDATE revoked_at = now64(3) WHERE 1 SETTINGS mutations_sync = 1"
-        )
-        await append.redis.delete(*await append.redis.keys("auth:apikey:*"))  # copies of before
+        await sql.command(f"ALTER TABLE {change} WHERE 1 SETTINGS mutations_sync = 1")
+        for name in ("auth:apikey:*", "auth:owner:*"):  # copies of before
+            await append.redis.delete(*await append.redis.keys(name))
         assert await reader.next("end") == {"reason": "session"}
 
 
