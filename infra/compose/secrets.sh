@@ -22,5 +22,8 @@ done
 # A folder of its own, which is mounted: keys are added to it and taken away while auth runs.
 mkdir -p "$folder/signing-keys"
 chmod 755 "$folder/signing-keys"
+# From where it was before; with another key everybody would have to log in again.
+signing="$folder/signing-keys/signing-key.pem"
+test -s "$signing" || test ! -s "$folder/signing-key" || mv "$folder/signing-key" "$signing"
 keep signing-keys/signing-key.pem openssl genpkey -algorithm ed25519
 test -s .env || sed "s/^GRAFANA_PASSWORD=\$/&$(openssl rand -hex 16)/" .env.example > .env

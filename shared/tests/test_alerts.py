@@ -85,6 +85,11 @@ def test_fields_of_a_later_version_are_ignored_and_optional_ones_may_be_missing(
         {"alert_type": "TOO_LOUD"},
         {"timestamp": "2026-11-23T19:32:18"},
         {"alert_id": ""},
+        {"alert_id": "a/b"},
+        {"alert_id": "a\n"},
+        {"alert_id": "live"},
+        {"alert_id": ".."},
+        {"alert_id": "a" * 129},
         {"message": "x" * 1_001},
     ],
     ids=lambda change: next(iter(change)),
@@ -93,6 +98,13 @@ def test_a_request_that_breaks_the_contract_can_never_succeed(change: dict[str, 
     document = json.loads(alerts.encode(alerts.requested(BREACH), "/test").data) | change
     with pytest.raises(Poison):
         alerts.decode(received(json.dumps(document).encode()))
+
+
+@pytest.mark.parametrize("alert_id", ["a" * 128, "lively", "...", "a b%2f é"])
+def test_any_other_text_is_an_id(alert_id: str) -> None:
+    document = json.loads(alerts.encode(alerts.requested(BREACH), "/test").data)
+    data = json.dumps({**document, "alert_id": alert_id}).encode()
+    assert alerts.decode(received(data)).alert_id == alert_id
 
 
 @given(st.binary(max_size=200))

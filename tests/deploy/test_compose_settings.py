@@ -197,6 +197,20 @@ def test_auth_reads_the_keys_that_are_added_to_the_folder_that_it_has_mounted(
     assert stat.S_IMODE(keys.stat().st_mode) == 0o755
 
 
+def test_the_signing_key_of_an_older_version_is_taken_on(tmp_path: Path) -> None:
+    for name in ("secrets.sh", ".env.example"):
+        shutil.copy(FOLDER / name, tmp_path)
+    (tmp_path / "secrets").mkdir()
+    old = tmp_path / "secrets" / "signing-key"
+    old.write_text("the key that signs")
+    subprocess.run([tmp_path / "secrets.sh"], check=True)
+    assert texts(tmp_path / "secrets" / "signing-keys") == {"signing-key.pem": "the key that signs"}
+    assert not old.exists()
+    old.write_text("a key that signs no more")
+    subprocess.run([tmp_path / "secrets.sh"], check=True)
+    assert texts(tmp_path / "secrets" / "signing-keys") == {"signing-key.pem": "the key that signs"}
+
+
 def test_secrets_are_random_kept_and_out_of_others_reach(secrets: Path) -> None:
     script, before = secrets.parent / "secrets.sh", texts(secrets)
     again = subprocess.run([script], capture_output=True, text=True, check=True)

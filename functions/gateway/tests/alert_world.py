@@ -12,7 +12,7 @@ from sensor_local.alert_service import alert_service
 from sensor_local.testing import Address, ClickHouseServer
 from sensor_shared.adapters.clickhouse import ClickHouseSettings
 from sensor_shared.adapters.database import Database
-from sensor_shared.adapters.grpc import AlertChannel, AlertServiceSettings
+from sensor_shared.adapters.grpc import AlertChannel, AlertTargetSettings
 from sensor_shared.testing import rest
 from twinup.alert.v1 import alert_pb2
 
@@ -77,7 +77,7 @@ class Breaches:
 @pytest.fixture
 async def breaches(alerts_service: Service) -> AsyncIterator[Breaches]:
     channel = AlertChannel(
-        AlertServiceSettings.model_validate({**alerts_service.section, "timeout": 10})
+        AlertTargetSettings.model_validate({**alerts_service.section, "timeout": 10})
     )
     yield Breaches(channel)
     await channel.close()

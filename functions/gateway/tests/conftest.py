@@ -1,11 +1,12 @@
 """The gateway on the real Redis and ClickHouse, called in process; auth's keys by real HTTP."""
 
 import asyncio
+import hashlib
 import uuid
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpx
@@ -22,6 +23,7 @@ from sensor_shared.adapters.clickhouse import ClickHouseSettings
 from sensor_shared.adapters.jwks import key_set
 from sensor_shared.adapters.redis import RedisSettings, connect
 from sensor_shared.adapters.sessions import session_key
+from sensor_shared.contracts.api_keys import ApiKey
 from sensor_shared.contracts.readings import SCHEMA
 from sensor_shared.testing import rest
 from sensor_shared.testing.parts import Lines
@@ -125,6 +127,29 @@ async def sql(clickhouse_server: Any, lines: Lines) -> AsyncIterator[Any]:
     client = await clickhouse.connect(ClickHouseSettings.model_validate(section))
     yield client
     await client.close()
+
+
+async def add_key(sql: Any, owner: str = "machine", *scopes: str) -> str:
+    """Stores a key as auth does, and returns it."""
+    key, now = ApiKey.make(), datetime.now(UTC)
+    row = {
+        "id": key.id,
+        "digest": hashlib.sha256(key.text.encode()).hexdigest(),
+        "owner": owner,
+        "name": "a machine",
+        "scopes": list(scopes or ("devices:read", "readings:read")),
+        "created_at": now,
+        "expires_at": now + timedelta(days=1),
+        "revoked_by": "",
+        "version": 1,
+    }
+    await sql.insert("api_keys", [list(row.values())], column_names=list(row))
+    user = [owner, "", "readonly", "", False, now, 1]
+    columns = [
+        *("username", "password_hash", "role", "email", "disabled", "created_at", "version"),
+    ]
+    await sql.insert("users", [user], column_names=columns)
+    return key.text
 
 
 @dataclass

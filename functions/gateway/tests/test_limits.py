@@ -1,10 +1,9 @@
 """API keys and limits at the gateway, on the real Redis and ClickHouse."""
 
 import asyncio
-import hashlib
 from collections.abc import AsyncIterator
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
 import httpx
@@ -26,35 +25,12 @@ from sensor_shared.contracts.api_keys import ApiKey
 from sensor_shared.testing import rest
 from sensor_shared.testing.parts import Lines
 
-from .conftest import DEVICE, Caller, Issuer, add_devices, add_reading, readings_of, until
+from .conftest import DEVICE, Caller, Issuer, add_devices, add_key, add_reading, readings_of, until
 
 pytestmark = pytest.mark.integration
 DEVICES = "/api/v1/devices"
 SLOW = 0.01
 """Tokens per second: none comes back during a test."""
-
-
-async def add_key(sql: Any, owner: str = "machine", *scopes: str) -> str:
-    """Stores a key as auth does, and returns it."""
-    key, now = ApiKey.make(), datetime.now(UTC)
-    row = {
-        "id": key.id,
-        "digest": hashlib.sha256(key.text.encode()).hexdigest(),
-        "owner": owner,
-        "name": "a machine",
-        "scopes": list(scopes or ("devices:read", "readings:read")),
-        "created_at": now,
-        "expires_at": now + timedelta(days=1),
-        "revoked_by": "",
-        "version": 1,
-    }
-    await sql.insert("api_keys", [list(row.values())], column_names=list(row))
-    user = [owner, "", "readonly", "", False, now, 1]
-    columns = [
-        *("username", "password_hash", "role", "email", "disabled", "created_at", "version"),
-    ]
-    await sql.insert("users", [user], column_names=columns)
-    return key.text
 
 
 @pytest.fixture

@@ -29,8 +29,8 @@ from sensor_shared.contracts.alert_changes import (
 from sensor_shared.contracts.rules import AlertType, Severity
 from sensor_shared.testing.parts import Lines
 
-from .conftest import Caller, until
-from .following import LIVE, Live, Reader, Serve, serve, streams
+from .conftest import Caller, add_key, until
+from .following import LIVE, QUICK, Live, Reader, Serve, serve, streams
 
 __all__ = ["serve"]
 pytestmark = pytest.mark.integration
@@ -178,9 +178,17 @@ async def test_only_what_the_filter_takes_is_sent(
             assert names(reader).count("alert") == len(expected), query
 
 
+async def test_a_group_of_any_name_is_followed(live: Live, caller: Caller, append: Writer) -> None:
+    group = "region:Kuzey Ege / é"
+    async with live.follow(await caller.token("user"), ALERTS, device_id=group) as reader:
+        await reader.next("reset")
+        await append()
+        await expect(reader, await append(device_id=group))
+
+
 async def test_an_unknown_type_or_severity_is_422(live: Live, caller: Caller) -> None:
     headers = {"Authorization": f"Bearer {await caller.token('user')}"}
-    for wrong in ({"type": "x"}, {"severity": "high"}, {"device_id": "a b"}):
+    for wrong in ({"type": "x"}, {"severity": "high"}, {"device_id": "a\nb"}):
         answer = await live.http.get(ALERTS, params=wrong, headers=headers)
         assert answer.status_code == 422, wrong
 
@@ -434,6 +442,33 @@ async def test_the_time_from_the_decision_to_the_streams_is_measured(
         await append(2)
         await alerts(reader, 2)
     assert count() == before + 2
+
+
+@pytest.mark.parametrize(
+    "change",
+    ["api_keys UPDATE revoked_at = now64(3)", "users UPDATE disabled = true"],
+    ids=["the key revoked", "its owner disabled"],
+)
+async def test_a_key_follows_until_it_opens_nothing_any_more(
+    live: Live, sql: Any, append: Writer, change: str
+) -> None:
+    key = await add_key(sql, "machine", "alerts:read")
+    async with live.follow(key, ALERTS) as reader:
+        await reader.next("reset")
+        await asyncio.sleep(4 * QUICK["session_seconds"])
+        await expect(reader, await append())
+        await sql.command(f"ALTER TABLE {change} WHERE 1 SETTINGS mutations_sync = 1")
+        for name in ("auth:apikey:*", "auth:owner:*"):  # copies of before
+            await append.redis.delete(*await append.redis.keys(name))
+        assert await reader.next("end") == {"reason": "session"}
+
+
+async def test_a_key_makes_no_ticket(live: Live, sql: Any) -> None:
+    """It would stand for a session, which a key has not: it would open nothing."""
+    headers = {"X-API-Key": await add_key(sql, "machine", "alerts:read")}
+    answer = await live.http.post(f"{ALERTS}/tickets", headers=headers)
+    assert answer.status_code == 403
+    assert "the key itself" in answer.json()["detail"]
 
 
 TERMS = Terms(Claims("maria", Role.USER, "session", "token", 0, 2**40), 3_600, 60)

@@ -99,6 +99,13 @@ async def test_silences_are_listed_page_by_page_each_once(
     assert mistakes(other) == ["query.cursor"]
 
 
+async def test_a_page_is_no_longer_than_what_the_largest_silences_fit_into(
+    http: httpx.AsyncClient,
+) -> None:
+    assert (await http.get(SILENCES, params={"limit": 100})).status_code == 200
+    assert mistakes(await http.get(SILENCES, params={"limit": 101})) == ["query.limit"]
+
+
 async def test_an_alert_is_silenced_with_one_call(
     operator: httpx.AsyncClient, breaches: Breaches
 ) -> None:

@@ -14,7 +14,7 @@ from load.bench.alerts.sweeping import sweep
 from load.bench.flow.bed import Bed, BenchError
 from sensor_shared.adapters.clickhouse import ClickHouseSettings
 from sensor_shared.adapters.database import Database
-from sensor_shared.adapters.grpc import AlertClient, AlertServiceSettings, alert_request
+from sensor_shared.adapters.grpc import AlertClient, AlertTargetSettings, alert_request
 from sensor_shared.contracts.rules import AlertType, Breach, Severity
 from twinup.alert.v1 import alert_pb2, alert_pb2_grpc
 
@@ -67,7 +67,7 @@ async def breach_to_alert(bed: Bed, *, readings: int, share: float, seconds: int
     token = (("authorization", f"Bearer {environment['TWINUP_GRPC_TOKEN']}"),)
     stub: Any = alert_pb2_grpc.AlertServiceStub(channel)
     client = AlertClient(
-        AlertServiceSettings(
+        AlertTargetSettings(
             target=target,
             token=SecretStr(environment["TWINUP_GRPC_TOKEN"]),
             timeout=10.0,

@@ -23,7 +23,7 @@ from sensor_gateway.silences.routes import SILENCE_ID
 from sensor_shared.adapters import redis
 from sensor_shared.adapters.clickhouse import ClickHouseSettings, connect
 from sensor_shared.adapters.database import Database
-from sensor_shared.adapters.grpc import AlertClient, AlertServiceSettings
+from sensor_shared.adapters.grpc import AlertClient, AlertTargetSettings
 from sensor_shared.adapters.latest import LatestReadings
 from sensor_shared.adapters.redis import RedisSettings
 from sensor_shared.contracts.access import Role
@@ -176,7 +176,7 @@ async def add_alert(section: Mapping[str, Any]) -> None:
         threshold=90.0,
         metadata={"rule": "temperature-high", "metric": "temperature"},
     )
-    client = AlertClient(AlertServiceSettings.model_validate({**section, "timeout": 10}))
+    client = AlertClient(AlertTargetSettings.model_validate({**section, "timeout": 10}))
     assert (await client.send(request)).success
     await client.close()
 

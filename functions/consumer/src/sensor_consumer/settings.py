@@ -7,7 +7,7 @@ from pydantic import Field
 
 from sensor_shared.adapters import latest
 from sensor_shared.adapters.clickhouse import ClickHouseSettings
-from sensor_shared.adapters.grpc import AlertServiceSettings
+from sensor_shared.adapters.grpc import AlertTargetSettings
 from sensor_shared.adapters.kafka import KafkaSettings
 from sensor_shared.adapters.redis import RedisSettings
 from sensor_shared.runtime.settings import Section, ServerSettings, Settings
@@ -99,7 +99,7 @@ class ConsumerSettings(Settings):
     kafka: KafkaSettings = KafkaSettings()
     clickhouse: ClickHouseSettings = ClickHouseSettings()
     redis: RedisSettings = RedisSettings()
-    alerts: AlertServiceSettings = AlertServiceSettings()
+    alerts: AlertTargetSettings = AlertTargetSettings()
     store: StoreSettings = StoreSettings()
     latest: LatestSettings = LatestSettings()
     breaches: BreachSettings = BreachSettings()

@@ -125,7 +125,7 @@ class Gateway:
             settings.redis.model_copy(update={"timeout": patient}), pause=1.0
         )
         self._alert_feed = AlertFeed(AlertTail(self._redis), AlertTail(self._blocking))
-        self._streams = Streams(sessions, settings.live)
+        self._streams = Streams(sessions, keys, settings.live)
         tickets = Tickets(self._redis)
         ticket_guard = TicketGuard(long, tickets, sessions, rates)
         stored = LatestReadings(self._redis, ttl_seconds=settings.latest.ttl_seconds, now_ms=now_ms)

@@ -7,7 +7,7 @@ from pydantic import Field
 from sensor_gateway.cache import CacheSettings
 from sensor_gateway.rollups.resolution import Resolution
 from sensor_shared.adapters.clickhouse import ClickHouseSettings
-from sensor_shared.adapters.grpc import AlertServiceSettings
+from sensor_shared.adapters.grpc import AlertTargetSettings
 from sensor_shared.adapters.jwks import JwksSettings
 from sensor_shared.adapters.latest import LatestSettings
 from sensor_shared.adapters.redis import RedisSettings
@@ -97,7 +97,7 @@ class LiveSettings(Section):
     """Of one user in one process."""
 
 
-class AlertsSettings(AlertServiceSettings):
+class AlertsSettings(AlertTargetSettings):
     """Section ALERTS: the alert service."""
 
     timeout: Annotated[float, Field(gt=0)] = 5.0

@@ -91,10 +91,7 @@ class KeyCheck:
         key = ApiKey.read(text)
         if key is None:
             raise _refused("form", "the API key has a typing error")
-        try:
-            record, role = await self._in_redis(key.id)
-        except (RedisError, OSError):
-            record, role = await self._without_redis(key.id)
+        record, role = await self._found(key.id)
         if record is None or not hmac.compare_digest(record.digest, key.digest()):
             raise _refused("unknown", "the API key is not known")
         if record.revoked:
@@ -113,6 +110,30 @@ class KeyCheck:
             expires_at=record.expires_at,
             scopes=frozenset(Action(scope) for scope in record.scopes if scope in set(Action)),
         )
+
+    async def stands(self, id_: str) -> bool:
+        """Tells whether a key that was verified before still opens something.
+
+        Args:
+            id_: of the key: `Claims.token_id`.
+
+        Raises:
+            DatabaseAwayError: when neither Redis nor ClickHouse can tell.
+        """
+        record, role = await self._found(id_)
+        return (
+            record is not None
+            and not record.revoked
+            and record.expires_at > self._now()
+            and bool(role)
+        )
+
+    async def _found(self, id_: str) -> tuple[KeyRecord | None, str]:
+        """Returns the record and the owner's role, "" for who is not there or disabled."""
+        try:
+            return await self._in_redis(id_)
+        except (RedisError, OSError):
+            return await self._without_redis(id_)
 
     async def _in_redis(self, id_: str) -> tuple[KeyRecord | None, str]:
         """Returns the record and the owner's role; copies to Redis what is not there."""

@@ -17,7 +17,7 @@ _MAX_ANSWER_BYTES: Final = 32 * 1024 * 1024
 """Of long notes a thousand, of which each character takes four bytes: more than gRPC's 4 MiB."""
 
 
-class AlertServiceSettings(Section):
+class AlertTargetSettings(Section):
     """Section ALERTS of a client: where the alert service listens and what it asks for."""
 
     target: str = "127.0.0.1:50051"
@@ -36,7 +36,7 @@ class AlertChannel:
         silences: `twinup.alert.v1.SilenceService`.
     """
 
-    def __init__(self, settings: AlertServiceSettings):
+    def __init__(self, settings: AlertTargetSettings):
         self._timeout = settings.timeout
         self._metadata = (("authorization", f"Bearer {settings.token.get_secret_value()}"),)
         self._channel = grpc.aio.insecure_channel(
@@ -67,7 +67,7 @@ class AlertChannel:
 class AlertClient:
     """Reports breaches to `twinup.alert.v1.AlertService`."""
 
-    def __init__(self, settings: AlertServiceSettings):
+    def __init__(self, settings: AlertTargetSettings):
         self._channel = AlertChannel(settings)
 
     async def send(self, request: alert_pb2.AlertRequest) -> alert_pb2.AlertResponse:

@@ -9,7 +9,7 @@ from fastapi.exceptions import RequestValidationError
 from google.protobuf.message import Message
 from starlette.exceptions import HTTPException
 
-from sensor_shared.adapters.grpc import AlertChannel, AlertServiceSettings
+from sensor_shared.adapters.grpc import AlertChannel, AlertTargetSettings
 from sensor_shared.telemetry.logs import logger
 from twinup.alert.v1 import alert_pb2
 
@@ -43,7 +43,7 @@ class AlertCalls:
         settings: where it listens, the service token, and how long a call may take.
     """
 
-    def __init__(self, settings: AlertServiceSettings):
+    def __init__(self, settings: AlertTargetSettings):
         self._settings = settings
         self._channel: AlertChannel | None = None
         self._log = logger(part="alerts")

@@ -16,6 +16,8 @@ from twinup.alert.v1 import alert_pb2
 
 MOST = 500
 """Alerts of one page."""
+SUBJECT_PATTERN = r"^[^\x00-\x1f\x7f]{1,128}$"
+"""Of what an alert is about: a device, `fleet`, or `region:<name>` with any name."""
 CURSOR_PATTERN = r"^[A-Za-z0-9_-]{1,1000}$"
 
 
@@ -37,7 +39,7 @@ Cursor = Annotated[
 DeviceId = Annotated[
     str | None,
     Query(
-        pattern=r"^[^\x00-\x1f\x7f]{1,128}$",
+        pattern=SUBJECT_PATTERN,
         description="of one device, or `fleet`, or `region:<name>`",
         examples=["industrial_sensor_000007"],
     ),

@@ -3,7 +3,9 @@
 from typing import Annotated, Final
 
 from fastapi import APIRouter, Header, Query, Response, Security
+from pydantic import Field
 
+from sensor_gateway.alerts.parameters import SUBJECT_PATTERN
 from sensor_gateway.live.alert_events import AlertFilter
 from sensor_gateway.live.alert_feed import AlertFeed
 from sensor_gateway.live.guard import TicketGuard
@@ -11,7 +13,6 @@ from sensor_gateway.live.opening import (
     MAX_CHOICES,
     MAX_DEVICES,
     Choices,
-    DeviceIds,
     EventId,
     StreamResponse,
     Ticket,
@@ -26,6 +27,7 @@ from sensor_shared.contracts.rules import AlertType, Severity
 from sensor_shared.runtime.http.guard import Guard
 from sensor_shared.runtime.http.problems import responses
 
+Subjects = list[Annotated[str, Field(pattern=SUBJECT_PATTERN)]]
 _EXAMPLE: Final = """retry: 2000
 
 event: reset
@@ -68,7 +70,11 @@ def alert_live_routes(
     async def live_alerts(  # noqa: PLR0917  (FastAPI passes them by name)
         caller: Annotated[Claims, Security(ticket_guard, scopes=[Action.ALERTS_READ])],
         device_id: Annotated[
-            DeviceIds | None, Query(max_length=MAX_DEVICES, description="of these; default: all")
+            Subjects | None,
+            Query(
+                max_length=MAX_DEVICES,
+                description="of these, or `fleet`, or `region:<name>`; default: all",
+            ),
         ] = None,
         region: Annotated[
             Choices | None, Query(max_length=MAX_CHOICES, description="of one of these")

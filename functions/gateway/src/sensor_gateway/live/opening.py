@@ -81,8 +81,11 @@ async def ticket_for(tickets: Tickets, caller: Claims, action: Action) -> Ticket
     """Makes a ticket for the stream that takes the action.
 
     Raises:
-        HTTPException: 503 when Redis, which keeps the tickets, is away.
+        HTTPException: 403 for a key: a ticket stands for a session, and a machine can send its key
+            in the head; 503 when Redis, which keeps the tickets, is away.
     """
+    if caller.by_key:
+        raise HTTPException(403, "a key makes no tickets: open the stream with the key itself")
     try:
         ticket = await tickets.make(caller, action)
     except (RedisError, OSError) as error:

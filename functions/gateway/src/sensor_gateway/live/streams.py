@@ -11,6 +11,7 @@ from clickhouse_connect.driver.exceptions import ClickHouseError
 from sensor_gateway.live.followers import Feed
 from sensor_gateway.live.stream import Stream, Terms
 from sensor_gateway.settings import LiveSettings
+from sensor_shared.adapters.api_keys import KeyCheck
 from sensor_shared.adapters.database import DatabaseAwayError
 from sensor_shared.adapters.sessions import SessionCheck
 from sensor_shared.contracts.access import Claims
@@ -29,10 +30,11 @@ class TooManyError(Exception):
 
 
 class Streams:
-    """Opens streams and ends them: with the session, the token, their time, or the process.
+    """Opens streams and ends them: with the session, the token or key, their time, or the process.
 
     Args:
         sessions: tells whether a session stands.
+        keys: tells whether an API key still opens something.
         settings: the limits.
         now: seconds since the epoch.
     """
@@ -40,11 +42,13 @@ class Streams:
     def __init__(
         self,
         sessions: SessionCheck,
+        keys: KeyCheck,
         settings: LiveSettings,
         *,
         now: Callable[[], float] = time.time,
     ):
         self._sessions = sessions
+        self._keys = keys
         self._settings = settings
         self._now = now
         self._open: dict[Stream, Feed[Any]] = {}
@@ -54,11 +58,11 @@ class Streams:
 
     @property
     def watched(self) -> bool:
-        """False when the sessions are looked at no more."""
+        """False when the sessions and keys are looked at no more."""
         return self._task is None or not self._task.done()
 
     def start(self) -> None:
-        """Begins to look at the sessions; must be called in a running event loop."""
+        """Begins to look at the sessions and keys; must be called in a running event loop."""
         self._task = asyncio.create_task(self._run(), name="live sessions")
 
     def leave(self) -> None:
@@ -111,16 +115,18 @@ class Streams:
     async def _run(self) -> None:
         while True:
             await asyncio.sleep(self._settings.session_seconds)
-            sessions: dict[str, list[Stream]] = {}
+            opened_by: dict[tuple[bool, str], list[Stream]] = {}
             for stream in self._open:
-                sessions.setdefault(stream.terms.caller.session, []).append(stream)
-            for session, streams in sessions.items():
-                if not await self._stands(session):
+                caller = stream.terms.caller
+                credential = caller.token_id if caller.by_key else caller.session
+                opened_by.setdefault((caller.by_key, credential), []).append(stream)
+            for (by_key, credential), streams in opened_by.items():
+                if not await self._stands(credential, by_key=by_key):
                     for stream in streams:
                         stream.end("session")
 
-    async def _stands(self, session: str) -> bool:
+    async def _stands(self, credential: str, *, by_key: bool) -> bool:
         try:
-            return await self._sessions.stands(session)
+            return await (self._keys if by_key else self._sessions).stands(credential)
         except (DatabaseAwayError, ClickHouseError):
             return True  # without Redis nothing is sent; it is asked again

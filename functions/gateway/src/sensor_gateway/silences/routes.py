@@ -24,6 +24,8 @@ TAG = {
 }
 SILENCE_ID: Final = "01234567-89ab-7def-8123-456789abcdef"
 """The example."""
+MOST: Final = 100
+"""Silences of one page: each may be 130 KiB, and an answer over gRPC 32 MiB."""
 _PREFIX: Final = "/api/v1/silences"
 _MADE: Final[dict[int | str, dict[str, Any]]] = {
     201: {
@@ -51,7 +53,7 @@ def silence_routes(guard: Guard, silences: Silences) -> APIRouter:
     @router.get(_PREFIX, summary="Silences", dependencies=[reading])
     async def list_silences(
         ended: Annotated[bool, Query(description="also those that are over")] = False,
-        limit: Annotated[int, Query(ge=1, le=1_000)] = 100,
+        limit: Annotated[int, Query(ge=1, le=MOST)] = MOST,
         cursor: Cursor = None,
     ) -> SilencePage:
         """Answers a page of the silences, the last to end first."""
