@@ -216,6 +216,10 @@ class Gateway:
         """True when tokens can be checked and Redis or ClickHouse answers."""
         return self._parts.serving
 
+    def troubles(self) -> list[str]:
+        """Says which parts do not answer."""
+        return [f"{name} does not answer" for name in self._parts.away]
+
     def leave(self) -> None:
         """Ends the live streams: the server waits for its requests before it stops the rest."""
         self._streams.leave()

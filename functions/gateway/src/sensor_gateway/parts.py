@@ -56,7 +56,18 @@ class Parts:
     @property
     def complete(self) -> bool:
         """True when nothing is away."""
-        return self.keys and self.redis and self.clickhouse and self.alerts
+        return not self.away
+
+    @property
+    def away(self) -> list[str]:
+        """The names of those that do not answer."""
+        parts = {
+            "Redis": self.redis,
+            "ClickHouse": self.clickhouse,
+            "the alert service": self.alerts,
+            "auth, for its keys": self.keys,
+        }
+        return [name for name, answers in parts.items() if not answers]
 
     @property
     def watched(self) -> bool:
