@@ -76,10 +76,9 @@ class Fleet:
         place = min(devices, (count + 1) // 2) - 1
         if place < 0:
             return None
-        found: list[Any] = await self._redis.zrange(
-            LAST_SEEN, place, place, desc=True, withscores=True
-        )
-        return int(found[0][1]) if found else None
+        found: list[Any] = await self._redis.zrange(LAST_SEEN, 0, place, desc=True)
+        exact = await self.last_seen([device_id.decode() for device_id in found])
+        return min(exact.values(), default=None)
 
     async def exact(
         self, ids: Sequence[str], moments: Moments, from_ms: int, to_ms: int
