@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sensor_alerts.domain.offline import FLEET, Plan, plan
+from sensor_alerts.domain.offline import FLEET, Pause, Plan, plan, without
 from sensor_shared.contracts.rules import SilenceGroups
 
 GROUPS = SilenceGroups(region_share=0.5, fleet_share=0.5, min_devices=20)
@@ -77,3 +77,22 @@ def test_whatever_goes_and_comes_back_no_storm_is_made(waves: list[int]) -> None
         is_open = set(found.groups)
         if before and not is_open:
             assert int(found.alone.sum()) < GROUPS.min_devices
+
+
+@pytest.mark.parametrize(
+    ("seen", "counted"),
+    [
+        (400, 550),  # before the pause: later by all of it
+        (500, 650),
+        (600, 650),  # in it: by what was left of it
+        (650, 650),
+        (700, 700),  # after it
+    ],
+)
+def test_a_pause_of_the_fleet_counts_against_no_device(seen: int, counted: int) -> None:
+    assert without(Pause(500, 650), np.array([seen])).tolist() == [counted]
+
+
+def test_without_a_pause_nothing_is_taken_off() -> None:
+    moments = np.array([0, 400, 2**40])
+    assert without(Pause(0, 0), moments).tolist() == moments.tolist()

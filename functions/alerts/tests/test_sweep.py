@@ -312,6 +312,152 @@ async def test_when_nobody_sends_there_is_one_alert_for_the_fleet(
     assert await offline(world) == [("fleet", "cleared", 200)]
 
 
+QUICK = [{"id": "device-offline", "every": "1s", "intervals": 3}]
+"""A limit that tests can wait for."""
+
+
+async def test_a_system_that_comes_back_blames_no_device_and_finds_who_stays_away(
+    world: World, tmp_path: Path
+) -> None:
+    """It was down as a whole, and the devices return in two waves, one before each sweep."""
+    world.rules = written(tmp_path, silence=QUICK)
+    before = await world.ready()
+    devices = [fresh() for _ in range(200)]
+    await regions(world, {one: f"r{n % 4}" for n, one in enumerate(devices)})
+    await seen(world, dict.fromkeys(devices, now_ms()))
+    await before.sweep()
+    await asyncio.sleep(3.5)
+    after = await world.ready()
+    await seen(world, dict.fromkeys(devices[:132], now_ms()))
+    await after.sweep()
+    assert await offline(world) == [], "a third is silent for longer than the limit"
+    *back, gone = devices
+    await seen(world, dict.fromkeys(back, now_ms()))
+    await after.sweep()
+    assert await offline(world) == []
+    await asyncio.sleep(3.2)
+    await seen(world, dict.fromkeys(back, now_ms()))
+    await after.sweep()
+    assert await offline(world) == [(gone, "open", 0)], "one limit after the others were back"
+
+
+async def test_a_region_that_stays_away_when_the_others_are_back_is_one_alert(
+    world: World, tmp_path: Path
+) -> None:
+    world.rules = written(tmp_path, silence=QUICK)
+    service = await world.ready()
+    west, east = [fresh() for _ in range(60)], [fresh() for _ in range(100)]
+    await regions(world, dict.fromkeys(west, "west") | dict.fromkeys(east, "east"))
+    await seen(world, dict.fromkeys(west + east, now_ms()))
+    await service.sweep()
+    await asyncio.sleep(3.2)
+    await seen(world, dict.fromkeys(east, now_ms()))
+    await service.sweep()
+    assert await offline(world) == []
+    await asyncio.sleep(3.2)
+    await seen(world, dict.fromkeys(east, now_ms()))
+    await service.sweep()
+    assert await offline(world) == [("region:west", "open", 60)]
+
+
+async def test_a_fleet_that_was_silent_is_one_alert_until_nearly_all_of_it_is_back(
+    world: World, tmp_path: Path
+) -> None:
+    """The alert of the fleet ends by who is back; the few that are left are not raised at once."""
+    world.rules = written(tmp_path, silence=QUICK)
+    service = await world.ready()
+    devices = [fresh() for _ in range(100)]
+    await seen(world, dict.fromkeys(devices, now_ms()))
+    await service.sweep()
+    await asyncio.sleep(3.2)
+    await service.sweep()
+    assert await offline(world) == [("fleet", "open", 100)]
+    await seen(world, dict.fromkeys(devices[:60], now_ms()))
+    await service.sweep()
+    assert await offline(world) == [("fleet", "open", 40)]
+    await seen(world, dict.fromkeys(devices[:95], now_ms()))
+    await service.sweep()
+    assert await offline(world) == [("fleet", "cleared", 40)]
+
+
+async def test_readings_that_are_far_behind_end_no_pause(world: World, tmp_path: Path) -> None:
+    """A backlog is drained: it comes in the order of its time, of some devices before others."""
+    world.rules = written(tmp_path, silence=SILENCE)
+    service = await world.ready()
+    devices = [fresh() for _ in range(100)]
+    begin = now_ms() - 300_000
+    await seen(world, dict.fromkeys(devices, begin))
+    for behind in (280_000, 180_000, 80_000):
+        await seen(world, dict.fromkeys(devices[:70], now_ms() - behind))
+        await service.sweep()
+    await seen(world, dict.fromkeys(devices[:85], now_ms()))
+    await service.sweep()
+    states = await offline(world)
+    assert [(who, state) for who, state, _ in states] == [("fleet", "cleared")]
+
+
+async def test_few_devices_that_are_silent_are_alerts_each_whether_others_send_or_not(
+    world: World, tmp_path: Path
+) -> None:
+    world.rules = written(tmp_path, silence=QUICK)
+    service = await world.ready()
+    first, second, third = sorted(fresh() for _ in range(3))
+    await seen(world, {third: now_ms()})
+    for _ in range(5):
+        await seen(world, dict.fromkeys((first, second), now_ms()))
+        await service.sweep()
+        await asyncio.sleep(0.8)
+    await seen(world, dict.fromkeys((first, second), now_ms()))
+    await service.sweep()
+    assert await offline(world) == [(third, "open", 0)]
+    await asyncio.sleep(3.2)
+    await service.sweep()
+    assert await offline(world) == [(one, "open", 0) for one in (first, second, third)]
+
+
+async def test_a_fleet_of_one_device_is_raised_and_cleared_and_raised_again(
+    world: World, tmp_path: Path
+) -> None:
+    world.rules = written(tmp_path, silence=QUICK)
+    pace = world.settings.pace.model_copy(update={"deduplication": 1.0})
+    service, who = await world.ready(pace=pace), fresh()
+    for _ in range(2):
+        await seen(world, {who: now_ms()})
+        await service.sweep()
+        await asyncio.sleep(3.2)
+        await service.sweep()
+    assert sorted(await offline(world)) == [(who, "cleared", 0), (who, "open", 0)]
+
+
+async def test_a_pause_that_redis_has_lost_is_found_among_the_stored_readings(
+    world: World, tmp_path: Path
+) -> None:
+    world.rules = written(tmp_path, silence=SILENCE)
+    service, back, away = await world.ready(), fresh(), fresh()
+    now = now_ms()
+    for who, moments in ((back, (-75, -74, -1, 0)), (away, (-75, -74))):
+        await stored(world, who, *((now + 1_000 * moment, 20) for moment in moments))
+    await seen(world, {back: now, away: now - 74_000})
+    await service.sweep()
+    assert await offline(world) == []
+
+
+async def test_who_is_back_before_its_turn_is_not_raised(world: World, tmp_path: Path) -> None:
+    """There are so many that raising them takes a while."""
+    world.rules = written(tmp_path, silence=SILENCE)
+    silent = world.settings.smtp.model_copy(update={"recipients": ()})
+    service = await world.ready(smtp=silent)
+    late, sends = [fresh() for _ in range(900)], [fresh() for _ in range(1_000)]
+    await seen(world, dict.fromkeys(late, now_ms() - 75_000) | dict.fromkeys(sends, now_ms()))
+    sweep = asyncio.create_task(service.sweep())
+    async with connect(world.settings.redis) as redis:
+        while not await redis.scard(f"{world.prefix}:watched"):  # noqa: ASYNC110
+            await asyncio.sleep(0.005)
+        await redis.zadd(LAST_SEEN, dict.fromkeys(late, now_ms()))
+    await sweep
+    assert 0 < len(await offline(world)) < 300
+
+
 async def test_sweeps_at_ten_replicas_at_once_do_nothing_twice(
     world: World, tmp_path: Path
 ) -> None:

@@ -26,6 +26,7 @@ from sensor_alerts.settings import AlertServiceSettings
 from sensor_alerts.silences.service import SilenceService
 from sensor_alerts.sweep.conditions import Conditions
 from sensor_alerts.sweep.fleet import Fleet
+from sensor_alerts.sweep.pause import Pauses
 from sensor_alerts.sweep.readings import StoredReadings
 from sensor_alerts.sweep.scan import Scan
 from sensor_alerts.sweep.silence import Silence
@@ -122,13 +123,14 @@ class AlertsFunction:
         readings = StoredReadings(sweep_database)
         latest = LatestReadings(shared, ttl_seconds=settings.latest.ttl_seconds)
         fleet = Fleet(shared, latest, readings, self._prefix)
+        pauses = Pauses(shared, fleet, readings, self._prefix)
         tick = Tick(
             rules=self._rules,
             leases=leases,
             conditions=Conditions(
                 leases, ledger, history, readings, quiet_ms=window_ms, update=update
             ),
-            silence=Silence(fleet, intake, ledger, update=update),
+            silence=Silence(fleet, pauses, intake, ledger, update=update),
             scan=Scan(readings, fleet, intake),
             ledger=ledger,
             outbox=outbox,

@@ -2,7 +2,7 @@
 
 from collections.abc import Collection
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -11,6 +11,25 @@ from sensor_shared.contracts.rules import SilenceGroups
 
 FLEET: Final = ""
 """Stands for the group of all devices where regions are named."""
+
+
+class Pause(NamedTuple):
+    """A time in which nearly nobody was heard, epoch milliseconds; both 0: there was none."""
+
+    begin_ms: int
+    end_ms: int
+
+
+def without(pause: Pause, moments: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """Returns the moments at which devices were last seen, later by what each missed of the pause.
+
+    That nobody was heard is no fault of theirs. Only one pause is taken off: however often a fleet
+    pauses, a device that stays away is found.
+    """
+    counted: npt.NDArray[np.int64] = moments + np.maximum(
+        pause.end_ms - np.maximum(moments, pause.begin_ms), 0
+    )
+    return counted
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ Moments = npt.NDArray[np.int64]
 
 _REGIONS_SECONDS: Final = 300.0
 _UNKNOWN_SECONDS: Final = 30.0
-_SEED_HOURS: Final = 2
+SEED_HOURS: Final = 2
 _MAX_ASKED: Final = 5_000
 """Devices of one command."""
 
@@ -44,7 +44,7 @@ class Fleet:
         """Fills in when devices were last seen after Redis was emptied: some may stay silent."""
         if await self._redis.exists(self._seeded):
             return
-        seen = await self._readings.last_seen(_SEED_HOURS)
+        seen = await self._readings.last_seen(SEED_HOURS)
         items = list(seen.items())
         for start in range(0, len(items), _MAX_ASKED):
             some = dict(items[start : start + _MAX_ASKED])
@@ -61,6 +61,24 @@ class Fleet:
         )
         ids = [device_id.decode() for device_id, _ in answer]
         return ids, np.fromiter((score for _, score in answer), np.int64, len(answer))
+
+    async def heard(self, first_ms: int, devices: int) -> int | None:
+        """Returns since when fewer than so many devices were seen; None: there are none.
+
+        Of a small fleet half is enough, of one device this one. A few devices whose clocks are
+        ahead do not stand for all.
+
+        Args:
+            first_ms: those that were last seen before do not count.
+            devices: how many.
+        """
+        count: int = await self._redis.zcount(LAST_SEEN, first_ms, "+inf")
+        place = min(devices, (count + 1) // 2) - 1
+        if place < 0:
+            return None
+        found: list[Any] = await self._redis.zrange(LAST_SEEN, 0, place, desc=True)
+        exact = await self.last_seen([device_id.decode() for device_id in found])
+        return min(exact.values(), default=None)
 
     async def exact(
         self, ids: Sequence[str], moments: Moments, from_ms: int, to_ms: int

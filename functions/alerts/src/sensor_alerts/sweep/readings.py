@@ -127,6 +127,16 @@ class StoredReadings:
         )
         return {device_id: int(seconds) * 1000 for device_id, seconds in rows}
 
+    async def seconds(self, since_ms: int, until_ms: int) -> list[int]:
+        """Returns the seconds in which anything was measured, epoch milliseconds, in order."""
+        rows = await self._database.rows(
+            "SELECT DISTINCT toUnixTimestamp(timestamp) AS second FROM readings "  # noqa: S608
+            f"WHERE {_IN_SPAN} ORDER BY second",
+            since=since_ms,
+            until=until_ms,
+        )
+        return [int(second) * 1000 for (second,) in rows]
+
     async def _over_all(self, sql: str, now_ms: int, span_ms: int) -> list[tuple[Any, ...]]:
         return await self._database.rows(
             sql, since=now_ms - span_ms, until=now_ms + _AHEAD_MS, least=span_ms // 2

@@ -13,12 +13,13 @@ import numpy.typing as npt
 from sensor_alerts.domain import life, offline
 from sensor_alerts.domain.alert import Record, epoch_ms, from_ms
 from sensor_alerts.domain.life import Step
-from sensor_alerts.domain.offline import FLEET
+from sensor_alerts.domain.offline import FLEET, Pause
 from sensor_alerts.intake import Intake
 from sensor_alerts.leases import Subject
 from sensor_alerts.ledger import Ledger
 from sensor_alerts.sweep.conditions import Live
 from sensor_alerts.sweep.fleet import Fleet, Moments
+from sensor_alerts.sweep.pause import Pauses
 from sensor_shared.contracts.alert_changes import SYSTEM, AlertSnapshot
 from sensor_shared.contracts.events import rfc3339
 from sensor_shared.contracts.readings import device_type
@@ -37,13 +38,17 @@ class Silence:
 
     Args:
         fleet: knows when devices were last seen.
+        pauses: know when nearly nobody was heard.
         intake: takes what is found.
         ledger: changes alerts that are open.
         update: how often the members of a group are written.
     """
 
-    def __init__(self, fleet: Fleet, intake: Intake, ledger: Ledger, *, update: timedelta):
+    def __init__(
+        self, fleet: Fleet, pauses: Pauses, intake: Intake, ledger: Ledger, *, update: timedelta
+    ):
         self._fleet = fleet
+        self._pauses = pauses
         self._intake = intake
         self._ledger = ledger
         self._update = update
@@ -71,6 +76,12 @@ class Silence:
         # From half of the limit on a device counts towards its group: of those that fall silent at
         # once some reach the limit in an earlier sweep than the others.
         soft_ms = now_ms - min(limits) // 2
+        pause = await self._pauses.last(
+            now_ms,
+            forgotten_ms,
+            least=min(limits) // 2,
+            devices=rules.silence_groups.min_devices,
+        )
         ids, moments = await self._fleet.seen(forgotten_ms, soft_ms)
         if ids:
             await self._fleet.know(ids)
@@ -79,9 +90,18 @@ class Silence:
         silent = now_ms - moments > over
         alert_metrics.DEVICES_SILENT.set(int(silent.sum()))
         await self._returned(alerts, {ids[at] for at in np.flatnonzero(silent)}, now, rules)
-        nearly = now_ms - moments > over // 2
+        # What begins now begins without the pause; what is open ends when its devices are back.
+        counted = offline.without(pause, moments)
+        nearly = now_ms - np.where(self._grouped(ids, groups), moments, counted) > over // 2
         new = np.array([id_ not in alerts for id_ in ids], np.bool_) & nearly
-        await self._group(_Seen(ids, moments, over, silent, new), groups, rules, now)
+        silent = now_ms - counted > over
+        await self._group(_Seen(ids, moments, over, silent, new, pause), groups, rules, now)
+
+    def _grouped(self, ids: Sequence[str], groups: dict[str, Record]) -> npt.NDArray[np.bool_]:
+        """Returns which devices belong to groups that are open."""
+        if not groups or FLEET in groups:
+            return np.full(len(ids), FLEET in groups, np.bool_)
+        return np.array([self._fleet.region(id_) in groups for id_ in ids], np.bool_)
 
     def _limits(self, ids: Sequence[str], rules: Rules) -> Moments:
         enabled = [rule for rule in rules.silence if rule.enabled]
@@ -114,12 +134,23 @@ class Silence:
             await self._raise_group(group, groups.get(name), now)
         await self._close({n: one for n, one in groups.items() if n not in found}, now)
         lonely = [at for at in places[alone].tolist() if seen.silent[at]]
-        await asyncio.gather(
-            *(
-                self._raise(seen.ids[at], int(seen.moments[at]), int(seen.over[at]), rules)
-                for at in lonely
+        for start in range(0, len(lonely), _TOGETHER):
+            some = await self._still(lonely[start : start + _TOGETHER], seen, now_ms)
+            await asyncio.gather(
+                *(
+                    self._raise(seen.ids[at], int(seen.moments[at]), int(seen.over[at]), rules)
+                    for at in some
+                )
             )
-        )
+
+    async def _still(self, places: list[int], seen: "_Seen", now_ms: int) -> list[int]:
+        """Returns those that are silent still: to raise many takes a while, and some come back."""
+        ids = [seen.ids[at] for at in places]
+        found = await self._fleet.last_seen(ids)
+        moments = np.array([found.get(id_, 0) for id_ in ids], np.int64)
+        counted = offline.without(seen.pause, np.maximum(moments, seen.moments[places]))
+        silent = now_ms - counted > seen.over[places]
+        return [at for at, is_silent in zip(places, silent, strict=True) if is_silent]
 
     def _regions(
         self, everybody: Sequence[str], silent: Sequence[str]
@@ -226,8 +257,9 @@ class _Seen:
         ids: the devices.
         moments: when each was last seen.
         over: after how many milliseconds each is silent.
-        silent: mask of those that are.
+        silent: mask of those that are, without the pause.
         new: mask of those that are at least half-way, and have no alert of their own.
+        pause: the last one of the fleet.
     """
 
     ids: Sequence[str]
@@ -235,6 +267,7 @@ class _Seen:
     over: Moments
     silent: npt.NDArray[np.bool_]
     new: npt.NDArray[np.bool_]
+    pause: Pause
 
 
 def _group_alert(name: str, members: int, total: int, rules: Rules, now: datetime) -> AlertSnapshot:
