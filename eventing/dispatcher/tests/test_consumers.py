@@ -146,3 +146,18 @@ async def test_status_sums_lag_and_commits_over_the_consumers(bench: "Bench") ->
     assert (before["lag"], before["in_flight"]) == (70, 70)
     assert (after["lag"], after["in_flight"], after["delivered"]) == (0, 0, 70)
     assert after["committed"] == {f"{bench.topic}/0": 40, f"{bench.topic}/1": 30}
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+async def test_a_member_that_its_group_does_not_take_back_ends_the_source(bench: "Bench") -> None:
+    """What librdkafka says when the session is over; nobody is assigned anything afterwards."""
+    bench.create(bench.topic, partitions=1)
+    async with bench.dispatching() as source:
+        (consumer,) = source.consumers
+        consumer._rejoin_seconds = 0.5
+        consumer._on_lost(consumer._consumer, [])
+        consumer._on_assign(consumer._consumer, [])
+        await asyncio.sleep(1.0)
+        assert source.alive(), "it was taken back in time"
+        consumer._on_lost(consumer._consumer, [])
+        await bench.eventually(lambda: not source.alive())

@@ -26,7 +26,15 @@ _ROOM_SECONDS = 1.0
 _IDLE_SECONDS = 0.02
 _PREFETCH_KB = 16 * 1024
 
+REJOIN_SECONDS = 60.0
+"""A member that has lost its partitions is given its part again by then. After a broker that stood
+still librdkafka now and then never asks the coordinator again; only another process does."""
+
 Batch = Sequence[tuple[Prefix, Record]]
+
+
+class LostGroupError(RuntimeError):
+    """The group has not taken this member back; the thread ends, and the process is replaced."""
 
 
 class GroupConsumer(threading.Thread):
@@ -43,6 +51,8 @@ class GroupConsumer(threading.Thread):
         spec: KafkaSourceSpec,
         name: str,
         hand_over: Callable[["GroupConsumer", Batch], None],
+        *,
+        rejoin_seconds: float = REJOIN_SECONDS,
     ):
         super().__init__(name=f"source-{name}", daemon=True)
         self._spec = spec
@@ -51,6 +61,8 @@ class GroupConsumer(threading.Thread):
         self._lock = threading.Lock()
         self._prefixes: dict[tuple[str, int], Prefix] = {}
         self._in_flight = 0
+        self._rejoin_seconds = rejoin_seconds
+        self._lost_at: float | None = None
         self._room = threading.Event()
         self.paused = False
         """Whether it polls without taking records, because too many are in flight."""
@@ -129,7 +141,11 @@ class GroupConsumer(threading.Thread):
     # --- in the thread
 
     def run(self) -> None:
-        """Polls until it is stopped, then stays a member until it is closed."""
+        """Polls until it is stopped, then stays a member until it is closed.
+
+        Raises:
+            LostGroupError: when its partitions were lost and the group does not take it back.
+        """
         self._consumer.subscribe(
             self._spec.topics,
             on_assign=self._on_assign,
@@ -147,8 +163,14 @@ class GroupConsumer(threading.Thread):
             if time.monotonic() >= due:
                 self._commit(self._prefixes, asynchronous=True)
                 due = time.monotonic() + COMMIT_SECONDS
+            self._check_membership()
         self._commit_last()
         self._consumer.close()
+
+    def _check_membership(self) -> None:
+        lost = self._lost_at
+        if lost is not None and time.monotonic() - lost > self._rejoin_seconds:
+            raise LostGroupError(f"group {self._spec.consumer_group} does not take it back")
 
     def _has_room(self) -> bool:
         with self._lock:
@@ -242,6 +264,7 @@ class GroupConsumer(threading.Thread):
     def _on_assign(self, _consumer: Consumer, partitions: list[TopicPartition]) -> None:
         with self._lock:
             self._prefixes.update({(tp.topic, tp.partition): Prefix() for tp in partitions})
+        self._lost_at = None
         self.joined.set()
         self._log.info("assigned", partitions=_names(partitions))
 
@@ -253,6 +276,7 @@ class GroupConsumer(threading.Thread):
 
     def _on_lost(self, _consumer: Consumer, partitions: list[TopicPartition]) -> None:
         self._drop(partitions)  # others own them already: nothing may be committed
+        self._lost_at = self._lost_at or time.monotonic()
         self._log.warning("lost", partitions=_names(partitions))
 
     def _wait_for(self, partitions: list[TopicPartition]) -> None:
