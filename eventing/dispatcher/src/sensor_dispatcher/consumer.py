@@ -9,6 +9,7 @@ import structlog
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from sensor_dispatcher.manifests import KafkaSourceSpec
+from sensor_dispatcher.membership import membership
 from sensor_dispatcher.messages import to_record
 from sensor_dispatcher.offsets import Prefix
 from sensor_dispatcher.records import Record
@@ -24,7 +25,6 @@ _LAST_COMMIT_SECONDS = 10.0
 _POLL_SECONDS = 0.2
 _ROOM_SECONDS = 1.0
 _IDLE_SECONDS = 0.02
-_PREFETCH_KB = 16 * 1024
 
 REJOIN_SECONDS = 60.0
 """A member that has lost its partitions is given its part again by then. After a broker that stood
@@ -72,22 +72,7 @@ class GroupConsumer(threading.Thread):
         """Set once the group has given this member its (perhaps empty) part."""
         self._consumer = Consumer(
             {
-                "bootstrap.servers": brokers,
-                "group.id": spec.consumer_group,
-                "client.id": f"dispatcher-{name}",
-                "auto.offset.reset": spec.initial_offset,
-                "enable.auto.commit": False,
-                "enable.auto.offset.store": False,
-                "partition.assignment.strategy": "cooperative-sticky",
-                # A dead dispatcher's partitions move within this time.
-                "session.timeout.ms": 10_000,
-                "heartbeat.interval.ms": 1_000,
-                "fetch.wait.max.ms": 100,
-                # A full queue would otherwise rest for a second before the next fetch.
-                "fetch.queue.backoff.ms": 10,
-                "queued.max.messages.kbytes": _PREFETCH_KB,
-                # A topic that is made later, and partitions that are added, are found by then.
-                "topic.metadata.refresh.interval.ms": 10_000,
+                **membership(brokers, spec, name),
                 "error_cb": self._on_error,
                 "on_commit": self._on_commit,
             },
