@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from sensor_gateway import cursors
 from sensor_gateway.fleet import Filters, Fleet
-from sensor_gateway.opaque import CursorError
 from sensor_gateway.snapshot import Snapshot
 from sensor_shared.adapters.database import DatabaseAwayError
+from sensor_shared.contracts.opaque import CursorError
 
 IDS = st.text("abcXYZ019_-.:", min_size=1, max_size=128)
 

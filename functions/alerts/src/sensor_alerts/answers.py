@@ -6,13 +6,13 @@ from typing import Final
 from sensor_alerts import requests
 from sensor_alerts.domain.alert import InvalidRequestError, Record
 from sensor_alerts.listing import Filter, Order
+from sensor_shared.adapters.alert_contract import alert_type_number, severity_number, stamp
 from sensor_shared.contracts.alert_changes import AlertChange, AlertState
+from sensor_shared.contracts.alerts import MAX_NOTE, NOTE_CHARACTER
 from twinup.alert.v1 import alert_pb2
 
 _MAX_USER: Final = 128
-_MAX_NOTE: Final = 1_000
-_NOTE: Final = re.compile(r"[^\x00-\x08\x0b\x0c\x0e-\x1f\x7f]*")
-"""Notes end up in mails, chats and terminals: of the control characters tabs and line ends."""
+_NOTE: Final = re.compile(f"{NOTE_CHARACTER}*")
 _STATES: Final = {
     alert_pb2.ALERT_STATE_OPEN: AlertState.OPEN,
     alert_pb2.ALERT_STATE_CLEARED: AlertState.CLEARED,
@@ -32,8 +32,8 @@ def alert(record: Record) -> alert_pb2.Alert:
         alert_id=one.alert_id,
         device_id=one.device_id,
         rule_id=one.rule_id,
-        alert_type=alert_pb2.AlertType.Value(f"ALERT_TYPE_{one.alert_type}"),
-        severity=requests.severity_number(one.severity),
+        alert_type=alert_type_number(one.alert_type),
+        severity=severity_number(one.severity),
         message=one.message,
         metric=one.metric,
         value=one.value,
@@ -45,20 +45,20 @@ def alert(record: Record) -> alert_pb2.Alert:
         state=alert_pb2.AlertState.Value(f"ALERT_STATE_{one.state.name}"),
         acknowledged_by=one.acknowledged_by,
         cleared_by=one.cleared_by,
-        first_at=requests.stamp(one.first_at),
-        last_at=requests.stamp(one.last_at),
+        first_at=stamp(one.first_at),
+        last_at=stamp(one.last_at),
         count=one.count,
         members=one.members,
         metadata=one.metadata,
         version=one.version,
         email_sent=record.email_sent,
-        processed_at=requests.stamp(record.processed_at),
-        updated_at=requests.stamp(record.updated_at),
+        processed_at=stamp(record.processed_at),
+        updated_at=stamp(record.updated_at),
     )
     if one.acknowledged_at is not None:
-        message.acknowledged_at.CopyFrom(requests.stamp(one.acknowledged_at))
+        message.acknowledged_at.CopyFrom(stamp(one.acknowledged_at))
     if one.cleared_at is not None:
-        message.cleared_at.CopyFrom(requests.stamp(one.cleared_at))
+        message.cleared_at.CopyFrom(stamp(one.cleared_at))
     return message
 
 
@@ -68,15 +68,13 @@ def change(one: AlertChange) -> alert_pb2.AlertChange:
     return alert_pb2.AlertChange(
         change_id=one.change_id,
         kind=one.kind.value,
-        at=requests.stamp(one.at),
+        at=stamp(one.at),
         by=one.by,
         note=one.note,
         severity_before=(
-            alert_pb2.ALERT_SEVERITY_UNSPECIFIED
-            if before is None
-            else requests.severity_number(before)
+            alert_pb2.ALERT_SEVERITY_UNSPECIFIED if before is None else severity_number(before)
         ),
-        severity=requests.severity_number(one.alert.severity),
+        severity=severity_number(one.alert.severity),
         version=one.alert.version,
         value=one.alert.value,
     )
@@ -131,7 +129,7 @@ def check(request: alert_pb2.ChangeAlertRequest, *, comment: bool = False) -> No
         raise InvalidRequestError("alert_id: must have 1 to 128 characters")
     if not 0 < len(request.user) <= _MAX_USER or not request.user.isprintable():
         raise InvalidRequestError("user: must have 1 to 128 printable characters")
-    if len(request.note) > _MAX_NOTE:
+    if len(request.note) > MAX_NOTE:
         raise InvalidRequestError("note: must have at most 1,000 characters")
     if not _NOTE.fullmatch(request.note):
         raise InvalidRequestError("note: must have no control characters but tabs and line ends")

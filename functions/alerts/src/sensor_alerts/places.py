@@ -4,14 +4,13 @@ It names the last entry of a page and holds a digest of the question that it was
 another one, or changed on its way, it is refused. Nothing in it is secret.
 """
 
-import base64
-import binascii
 import hashlib
 from typing import Any, Final
 
 import msgspec
 
 from sensor_alerts.domain.alert import InvalidRequestError
+from sensor_shared.contracts import opaque
 
 _DIGEST_BYTES: Final = 9
 _MAX_MS: Final = 2**42
@@ -33,10 +32,7 @@ class Place(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=
 
     def write(self, question: Any) -> str:
         """Returns it as text; `question` is anything that JSON can be made of."""
-        plain = msgspec.json.encode(self)
-        # Spaces rather than padding: `=` would have to be escaped in a query.
-        plain = plain.ljust(-(-len(plain) // 3) * 3)
-        return base64.urlsafe_b64encode(_digest(plain, question) + plain).decode()
+        return _written(msgspec.json.encode(self), question)
 
 
 def read(text: str, question: Any, field: str) -> Place | None:
@@ -48,12 +44,11 @@ def read(text: str, question: Any, field: str) -> Place | None:
     if not text:
         return None
     try:
-        raw = base64.b64decode(text.encode("ascii"), altchars=b"-_", validate=True)
-        plain = raw[_DIGEST_BYTES:]
-        if raw[:_DIGEST_BYTES] != _digest(plain, question):
+        plain = opaque.read(text)[_DIGEST_BYTES:].rstrip(b" ")
+        if text != _written(plain, question):
             raise InvalidRequestError(f"{field}: is not one of a list with these filters")
         found = msgspec.json.decode(plain, type=Place)
-    except (binascii.Error, UnicodeError, msgspec.DecodeError) as error:
+    except (opaque.CursorError, msgspec.DecodeError) as error:
         raise InvalidRequestError(f"{field}: is not one of this service") from error
     # Whoever knows this code can make a digest too.
     if not 0 <= found.at_ms < _MAX_MS:
@@ -61,6 +56,6 @@ def read(text: str, question: Any, field: str) -> Place | None:
     return found
 
 
-def _digest(plain: bytes, question: Any) -> bytes:
-    asked = msgspec.json.encode(question)
-    return hashlib.blake2b(asked + b"\0" + plain, digest_size=_DIGEST_BYTES).digest()
+def _written(plain: bytes, question: Any) -> str:
+    asked = msgspec.json.encode(question) + b"\0" + plain
+    return opaque.write(hashlib.blake2b(asked, digest_size=_DIGEST_BYTES).digest() + plain)

@@ -8,6 +8,7 @@ from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from sensor_alerts.domain.alert import InvalidRequestError, Record, epoch_ms, severity_of
+from sensor_shared.adapters.alert_contract import alert_type_number, severity_number, stamp
 from sensor_shared.contracts.alerts import AlertRequested
 from sensor_shared.contracts.rules import AlertType, Severity, alert_id
 from twinup.alert.v1 import alert_pb2
@@ -66,7 +67,7 @@ def entry(record: Record) -> alert_pb2.AlertRecord:
     return alert_pb2.AlertRecord(
         alert_id=alert.alert_id,
         device_id=alert.device_id,
-        alert_type=alert_pb2.AlertType.Value(_PREFIX + alert.alert_type.value),
+        alert_type=alert_type_number(alert.alert_type),
         severity=severity_number(alert.severity),
         message=alert.message,
         temperature=alert.value or 0.0,
@@ -104,18 +105,6 @@ def span(
     if start is not None and end is not None and start > end:
         raise InvalidRequestError("start_time: must not be after end_time")
     return start, end
-
-
-def stamp(when: datetime) -> Timestamp:
-    """Returns a moment as protobuf has it."""
-    timestamp = Timestamp()
-    timestamp.FromDatetime(when)
-    return timestamp
-
-
-def severity_number(severity: Severity) -> alert_pb2.AlertSeverity.ValueType:
-    """Returns a severity as the contract has it."""
-    return alert_pb2.AlertSeverity.Value(f"ALERT_SEVERITY_{severity}")
 
 
 def alert_type_of(number: int) -> AlertType | None:

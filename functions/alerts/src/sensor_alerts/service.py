@@ -14,6 +14,7 @@ from sensor_alerts.desk import Desk, UnknownAlertError
 from sensor_alerts.domain.life import Outcome
 from sensor_alerts.intake import Intake
 from sensor_alerts.listing import Filter
+from sensor_shared.adapters.alert_contract import stamp
 from sensor_shared.adapters.database import DatabaseAwayError
 from sensor_shared.contracts.errors import Retry
 from sensor_shared.telemetry.logs import logger
@@ -59,7 +60,7 @@ class AlertService(alert_pb2_grpc.AlertServiceServicer):
             success=True,
             message=_MESSAGES[accepted.outcome].format(accepted.alert_id),
             alert_id=accepted.alert_id,
-            processed_at=requests.stamp(accepted.processed_at),
+            processed_at=stamp(accepted.processed_at),
         )
 
     async def GetAlertHistory(  # noqa: N802
@@ -145,7 +146,7 @@ class AlertService(alert_pb2_grpc.AlertServiceServicer):
         return alert_pb2.HealthCheckResponse(
             healthy=missing is None,
             status=missing or "serving",
-            timestamp=requests.stamp(self._now()),
+            timestamp=stamp(self._now()),
         )
 
     @asynccontextmanager

@@ -11,8 +11,8 @@ import hashlib
 import re
 from typing import Final
 
-from sensor_gateway.opaque import CursorError
 from sensor_gateway.parameters import DEVICE_ID_PATTERN
+from sensor_shared.contracts.opaque import CursorError
 
 PATTERN: Final = r"^[A-Za-z0-9_-]{12,240}$"
 _DIGEST_BYTES: Final = 9

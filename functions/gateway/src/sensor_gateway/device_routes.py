@@ -23,9 +23,9 @@ from sensor_gateway.fleet_parameters import (
 )
 from sensor_gateway.latest import Latest
 from sensor_gateway.models import DevicePage, LatestMetrics
-from sensor_gateway.opaque import CursorError
 from sensor_gateway.parameters import DeviceId
 from sensor_shared.contracts.access import Action
+from sensor_shared.contracts.opaque import CursorError
 from sensor_shared.runtime.http import etags
 from sensor_shared.runtime.http.guard import Guard
 from sensor_shared.runtime.http.problems import responses

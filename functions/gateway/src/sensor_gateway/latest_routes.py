@@ -22,9 +22,9 @@ from sensor_gateway.fleet_parameters import (
 )
 from sensor_gateway.latest import Latest, Many
 from sensor_gateway.models import LatestOfMany
-from sensor_gateway.opaque import CursorError
 from sensor_gateway.parameters import DEVICE_ID_PATTERN
 from sensor_shared.contracts.access import Action
+from sensor_shared.contracts.opaque import CursorError
 from sensor_shared.runtime.http import etags
 from sensor_shared.runtime.http.guard import Guard, GuardedRoute
 

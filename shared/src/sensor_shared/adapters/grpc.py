@@ -5,9 +5,9 @@ from typing import Annotated, Final, TypeVar
 
 import grpc
 from google.protobuf.message import Message
-from google.protobuf.timestamp_pb2 import Timestamp
 from pydantic import Field, SecretStr
 
+from sensor_shared.adapters.alert_contract import alert_type_number, severity_number, stamp_ms
 from sensor_shared.contracts.rules import Breach
 from sensor_shared.runtime.settings import Section
 from twinup.alert.v1 import alert_pb2, alert_pb2_grpc, silence_pb2_grpc
@@ -85,17 +85,15 @@ class AlertClient:
 
 def alert_request(breach: Breach) -> alert_pb2.AlertRequest:
     """Returns the request that reports a breach; its id is derived from what it is about."""
-    timestamp = Timestamp()
-    timestamp.FromMilliseconds(breach.timestamp_ms)
     request = alert_pb2.AlertRequest(
         alert_id=breach.alert_id,
         device_id=breach.device_id,
-        alert_type=alert_pb2.AlertType.Value(f"ALERT_TYPE_{breach.alert_type}"),
-        severity=alert_pb2.AlertSeverity.Value(f"ALERT_SEVERITY_{breach.severity}"),
+        alert_type=alert_type_number(breach.alert_type),
+        severity=severity_number(breach.severity),
         message=breach.message,
         temperature=breach.value,
         threshold=breach.threshold,
-        timestamp=timestamp,
+        timestamp=stamp_ms(breach.timestamp_ms),
         metadata={"rule": breach.rule_id, "metric": breach.metric},
     )
     if breach.latitude is not None and breach.longitude is not None:

@@ -13,6 +13,10 @@ ALERT_ID: Final = r"[^\x00-\x1f\x7f/]{1,128}"
 """Ids are one segment of a path: no slash, no control characters."""
 AlertId = Annotated[str, msgspec.Meta(pattern=rf"\A(?!(?:live|\.\.?)\Z){ALERT_ID}\Z")]
 """Those that mean something else in a path are none."""
+NOTE_CHARACTER: Final = r"[^\x00-\x08\x0b\x0c\x0e-\x1f\x7f]"
+"""What people write ends up in mails, chats and terminals: of the control characters tabs and line
+ends."""
+MAX_NOTE: Final = 1_000
 DeviceId = Annotated[str, msgspec.Meta(pattern=r"\A[A-Za-z0-9\-_.:]{1,128}\Z")]
 Note = Annotated[str, msgspec.Meta(max_length=256)]
 Moment = Annotated[datetime, msgspec.Meta(tz=True)]

@@ -9,7 +9,8 @@ from sensor_alerts import requests
 from sensor_alerts.domain.notification import rank
 from sensor_alerts.domain.silence import Silence
 from sensor_alerts.silences.silences import SilenceError
-from twinup.alert.v1 import alert_pb2, silence_pb2
+from sensor_shared.adapters.alert_contract import alert_type_number, stamp
+from twinup.alert.v1 import silence_pb2
 
 _LISTS: Final = ("devices", "device_types", "regions", "rules")
 
@@ -55,7 +56,7 @@ def _scope(scope: silence_pb2.Scope) -> dict[str, Any]:
 def message(silence: Silence, now: datetime) -> silence_pb2.Silence:
     """Returns a silence as the contract has it."""
     scope, again = silence.scope, silence.recurrence
-    types = [alert_pb2.AlertType.Value(f"ALERT_TYPE_{one}") for one in scope.alert_types]
+    types = [alert_type_number(one) for one in scope.alert_types]
     severities: Any = [rank(one) for one in scope.severities]
     return silence_pb2.Silence(
         silence_id=silence.silence_id,
@@ -64,15 +65,15 @@ def message(silence: Silence, now: datetime) -> silence_pb2.Silence:
             alert_types=types,
             severities=severities,
         ),
-        starts_at=requests.stamp(silence.starts_at),
-        ends_at=requests.stamp(silence.ends_at),
+        starts_at=stamp(silence.starts_at),
+        ends_at=stamp(silence.ends_at),
         recurrence=None
         if again is None
         else silence_pb2.Recurrence(cron=again.cron, zone=again.zone, minutes=again.minutes),
         author=silence.author,
         reason=silence.reason,
         ended_by=silence.ended_by,
-        created_at=requests.stamp(silence.created_at),
-        updated_at=requests.stamp(silence.updated_at),
+        created_at=stamp(silence.created_at),
+        updated_at=stamp(silence.updated_at),
         active=silence.holds(now),
     )

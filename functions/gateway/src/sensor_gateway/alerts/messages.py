@@ -38,20 +38,10 @@ def alert_type(number: alert_pb2.AlertType.ValueType) -> AlertType:
     return AlertType(name.removeprefix("ALERT_TYPE_"))
 
 
-def alert_type_number(given: AlertType) -> alert_pb2.AlertType.ValueType:
-    """Returns a type as the contract has it."""
-    return alert_pb2.AlertType.Value(f"ALERT_TYPE_{given}")
-
-
 def severity(number: alert_pb2.AlertSeverity.ValueType) -> Severity:
     """Returns the severity that a number of the contract stands for."""
     name = alert_pb2.AlertSeverity.Name(number)
     return Severity(name.removeprefix("ALERT_SEVERITY_"))
-
-
-def severity_number(given: Severity) -> alert_pb2.AlertSeverity.ValueType:
-    """Returns a severity as the contract has it."""
-    return alert_pb2.AlertSeverity.Value(f"ALERT_SEVERITY_{given}")
 
 
 def moment(message: Message, field: str) -> datetime | None:
@@ -61,13 +51,6 @@ def moment(message: Message, field: str) -> datetime | None:
     timestamp: Timestamp = getattr(message, field)
     found = timestamp.ToDatetime(UTC)
     return found.replace(microsecond=found.microsecond // 1000 * 1000)
-
-
-def stamp(epoch_ms: int) -> Timestamp:
-    """Returns a moment as protobuf has it."""
-    timestamp = Timestamp()
-    timestamp.FromMilliseconds(epoch_ms)
-    return timestamp
 
 
 def _fields(message: alert_pb2.Alert) -> dict[str, Any]:

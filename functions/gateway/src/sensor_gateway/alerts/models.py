@@ -5,7 +5,7 @@ document.
 """
 
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Final
 
 from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, WithJsonSchema
 
@@ -14,15 +14,13 @@ from sensor_shared.contracts.alert_changes import AlertState, ChangeKind
 from sensor_shared.contracts.events import rfc3339
 from sensor_shared.contracts.rules import AlertType, Severity
 
-NO_CONTROLS = r"[^\x00-\x08\x0b\x0c\x0e-\x1f\x7f]"
-"""Any character but the control characters, of which tabs and line ends are allowed."""
 _SPOKEN = r"[^\x00-\x08\x0b\x0c\x0e-\x1f\x7f\s]"
-MAX_TEXT = 1_000
 ALERT_ID_PATTERN = f"^{alerts.ALERT_ID}$"
 ALERT_ID = "6f1d0c3b8a5e4d2790b1c4e8f7a62d35"
 """The example."""
-Text = Annotated[str, Field(pattern=f"^{NO_CONTROLS}*$", max_length=MAX_TEXT)]
-Words = Annotated[str, Field(pattern=f"^{NO_CONTROLS}*{_SPOKEN}{NO_CONTROLS}*$", max_length=1_000)]
+_ANY: Final = alerts.NOTE_CHARACTER
+Text = Annotated[str, Field(pattern=f"^{_ANY}*$", max_length=alerts.MAX_NOTE)]
+Words = Annotated[str, Field(pattern=f"^{_ANY}*{_SPOKEN}{_ANY}*$", max_length=alerts.MAX_NOTE)]
 """Text that says something."""
 
 Time = Annotated[

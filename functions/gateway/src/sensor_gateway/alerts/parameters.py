@@ -6,10 +6,10 @@ from typing import Annotated
 
 from fastapi import Path, Query
 
-from sensor_gateway.alerts import messages
 from sensor_gateway.alerts.models import ALERT_ID, ALERT_ID_PATTERN
 from sensor_gateway.domain import SpanError
 from sensor_gateway.parameters import Moment
+from sensor_shared.adapters.alert_contract import alert_type_number, severity_number, stamp_ms
 from sensor_shared.contracts.alert_changes import AlertState
 from sensor_shared.contracts.rules import AlertType, Severity
 from twinup.alert.v1 import alert_pb2
@@ -105,17 +105,17 @@ class Wanted:
         return alert_pb2.ListAlertsRequest(
             device_id=self.device_id or "",
             region=self.region or "",
-            alert_types=[messages.alert_type_number(one) for one in self.types or ()],
+            alert_types=[alert_type_number(one) for one in self.types or ()],
             min_severity=(
-                messages.severity_number(self.severity)
+                severity_number(self.severity)
                 if self.severity
                 else alert_pb2.ALERT_SEVERITY_UNSPECIFIED
             ),
             state=_STATES[self.state] if self.state else alert_pb2.ALERT_STATE_UNSPECIFIED,
             acknowledged=self.acknowledged,
             rule_id=self.rule_id or "",
-            start_time=None if self.start_ms is None else messages.stamp(self.start_ms),
-            end_time=None if self.end_ms is None else messages.stamp(self.end_ms - 1),
+            start_time=None if self.start_ms is None else stamp_ms(self.start_ms),
+            end_time=None if self.end_ms is None else stamp_ms(self.end_ms - 1),
             order=_ORDERS[self.order],
             limit=self.limit,
             page_token=self.cursor or "",

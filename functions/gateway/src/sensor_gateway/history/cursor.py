@@ -4,10 +4,10 @@ import re
 from dataclasses import dataclass
 from typing import Literal, Self
 
-from sensor_gateway import opaque
 from sensor_gateway.domain import LAST_MS, Span
-from sensor_gateway.opaque import CursorError
 from sensor_gateway.rollups.resolution import Resolution
+from sensor_shared.contracts import opaque
+from sensor_shared.contracts.opaque import CursorError
 
 Order = Literal["newest", "oldest"]
 _FORM = re.compile(r"(raw|minute|hour|day) (\d{1,13}) (\d{1,13}) (newest|oldest)", re.ASCII)

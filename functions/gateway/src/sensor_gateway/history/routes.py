@@ -13,11 +13,11 @@ from sensor_gateway.history.cursor import Order
 from sensor_gateway.history.models import History
 from sensor_gateway.history.queries import Histories
 from sensor_gateway.history.question import Asked, QuestionError, question
-from sensor_gateway.opaque import CursorError
 from sensor_gateway.parameters import DeviceId, End, Metrics, Start, wanted
 from sensor_gateway.rollups.resolution import Resolution
 from sensor_gateway.watched import WatchedRoute
 from sensor_shared.contracts.access import Action
+from sensor_shared.contracts.opaque import CursorError
 from sensor_shared.runtime.http.guard import Guard
 from sensor_shared.runtime.http.problems import responses
 

@@ -4,8 +4,8 @@ from typing import Self
 
 import msgspec
 
-from sensor_gateway import opaque
-from sensor_gateway.opaque import CursorError
+from sensor_shared.contracts import opaque
+from sensor_shared.contracts.opaque import CursorError
 
 
 class RejectCursor(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):

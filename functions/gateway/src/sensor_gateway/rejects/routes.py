@@ -10,13 +10,13 @@ from starlette.exceptions import HTTPException
 from sensor_gateway.domain import LAST_MS, SpanError, span
 from sensor_gateway.filters import Devices
 from sensor_gateway.fleet_parameters import SOURCE_HEADER
-from sensor_gateway.opaque import CursorError
 from sensor_gateway.parameters import End, Start
 from sensor_gateway.rejects.cursor import RejectCursor
 from sensor_gateway.rejects.models import RejectPage
 from sensor_gateway.rejects.queries import Rejects, Wanted
 from sensor_gateway.watched import WatchedRoute
 from sensor_shared.contracts.access import Action
+from sensor_shared.contracts.opaque import CursorError
 from sensor_shared.runtime.http.guard import Guard
 
 _Text = Annotated[str, Field(min_length=1, max_length=256)]

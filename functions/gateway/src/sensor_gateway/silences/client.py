@@ -57,8 +57,8 @@ class Silences:
         return await self._create(
             silence_pb2.CreateSilenceRequest(
                 scope=messages.scope(wanted.scope),
-                starts_at=messages.stamp(wanted.starts_at),
-                ends_at=messages.stamp(wanted.end(wanted.starts_at or self._now())),
+                starts_at=messages.moment(wanted.starts_at),
+                ends_at=messages.moment(wanted.end(wanted.starts_at or self._now())),
                 recurrence=messages.recurrence(wanted.recurrence),
                 author=author,
                 reason=wanted.reason,
@@ -74,7 +74,7 @@ class Silences:
         return await self._create(
             silence_pb2.CreateSilenceRequest(
                 scope=messages.scope(scope_of(alert_messages.alert(found.alert))),
-                ends_at=messages.stamp(wanted.end(self._now())),
+                ends_at=messages.moment(wanted.end(self._now())),
                 author=author,
                 reason=wanted.reason,
             )
@@ -85,8 +85,8 @@ class Silences:
         request = silence_pb2.UpdateSilenceRequest(
             silence_id=silence_id,
             scope=None if wanted.scope is None else messages.scope(wanted.scope),
-            starts_at=messages.stamp(wanted.starts_at),
-            ends_at=messages.stamp(wanted.ends_at),
+            starts_at=messages.moment(wanted.starts_at),
+            ends_at=messages.moment(wanted.ends_at),
             recurrence=messages.recurrence(wanted.recurrence),
             author=author,
             reason=wanted.reason or "",

@@ -6,6 +6,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from sensor_gateway.alerts import messages
 from sensor_gateway.silences.models import Recurrence, Scope, Silence
+from sensor_shared.adapters.alert_contract import alert_type_number, severity_number, stamp
 from twinup.alert.v1 import silence_pb2
 
 
@@ -41,10 +42,10 @@ def scope(given: Scope) -> silence_pb2.Scope:
     return silence_pb2.Scope(
         devices=given.devices,
         device_types=given.device_types,
-        alert_types=[messages.alert_type_number(one) for one in given.alert_types],
+        alert_types=[alert_type_number(one) for one in given.alert_types],
         regions=given.regions,
         rules=given.rules,
-        severities=[messages.severity_number(one) for one in given.severities],
+        severities=[severity_number(one) for one in given.severities],
     )
 
 
@@ -55,13 +56,9 @@ def recurrence(given: Recurrence | None) -> silence_pb2.Recurrence | None:
     return silence_pb2.Recurrence(cron=given.cron, zone=given.zone, minutes=given.minutes)
 
 
-def stamp(when: datetime | None) -> Timestamp | None:
+def moment(when: datetime | None) -> Timestamp | None:
     """Returns a moment as protobuf has it."""
-    if when is None:
-        return None
-    timestamp = Timestamp()
-    timestamp.FromDatetime(when)
-    return timestamp
+    return None if when is None else stamp(when)
 
 
 def _recurrence(message: silence_pb2.Silence) -> Recurrence | None:
