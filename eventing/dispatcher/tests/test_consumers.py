@@ -22,15 +22,21 @@ def parts(source: "Source") -> list[int]:
     return sorted(len(consumer.assigned()) for consumer in source.consumers)
 
 
-async def test_each_consumer_has_a_window_of_its_own(bench: "Bench") -> None:
-    bench.create(bench.topic, partitions=2)
-    gate = asyncio.Event()
+@pytest.fixture
+def gate(bench: "Bench") -> asyncio.Event:
+    """Nothing is answered before it is set."""
+    opened = asyncio.Event()
 
     async def answer(_got: "Got") -> web.Response:
-        await gate.wait()
+        await opened.wait()
         return web.Response(status=202)
 
     bench.sink.answer = answer
+    return opened
+
+
+async def test_each_consumer_has_a_window_of_its_own(bench: "Bench", gate: asyncio.Event) -> None:
+    bench.create(bench.topic, partitions=2)
     async with bench.dispatching(consumers=2) as source:
         await bench.eventually(lambda: parts(source) == [1, 1])
         for number in range(1_000):
@@ -84,16 +90,11 @@ async def test_what_is_finished_is_committed_although_the_group_rebalances(bench
     assert set(Counter(bench.sink.bodies()).values()) == {1}
 
 
-async def test_a_partition_moves_though_its_records_are_stuck(bench: "Bench") -> None:
+async def test_a_partition_moves_though_its_records_are_stuck(
+    bench: "Bench", gate: asyncio.Event
+) -> None:
     """Those that are not finished in time go to the new owner too."""
     bench.create(bench.topic, partitions=2)
-    gate = asyncio.Event()
-
-    async def answer(_got: "Got") -> web.Response:
-        await gate.wait()
-        return web.Response(status=202)
-
-    bench.sink.answer = answer
     async with bench.dispatching() as first:
         for partition in (0, 1):
             bench.produce(b"%d" % partition, partition=partition)
@@ -122,15 +123,10 @@ async def test_a_source_is_dead_when_one_of_its_consumers_is(bench: "Bench") -> 
         assert not source.alive()
 
 
-async def test_status_sums_lag_and_commits_over_the_consumers(bench: "Bench") -> None:
+async def test_status_sums_lag_and_commits_over_the_consumers(
+    bench: "Bench", gate: asyncio.Event
+) -> None:
     bench.create(bench.topic, partitions=2)
-    gate = asyncio.Event()
-
-    async def answer(_got: "Got") -> web.Response:
-        await gate.wait()
-        return web.Response(status=202)
-
-    bench.sink.answer = answer
     async with bench.dispatching(consumers=2) as source:
         board = Board([source], [], LagReader(bench.brokers, [bench.group]))
         await bench.eventually(lambda: parts(source) == [1, 1])
@@ -154,7 +150,7 @@ async def test_a_member_that_its_group_does_not_take_back_ends_the_source(bench:
     bench.create(bench.topic, partitions=1)
     async with bench.dispatching() as source:
         (consumer,) = source.consumers
-        consumer._rejoin_seconds = 0.5
+        consumer.rejoin_seconds = 0.5
         consumer._on_lost(consumer._consumer, [])
         consumer._on_assign(consumer._consumer, [])
         await asyncio.sleep(1.0)

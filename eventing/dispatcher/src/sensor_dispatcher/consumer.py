@@ -25,7 +25,6 @@ _LAST_COMMIT_SECONDS = 10.0
 _POLL_SECONDS = 0.2
 _ROOM_SECONDS = 1.0
 _IDLE_SECONDS = 0.02
-
 REJOIN_SECONDS = 60.0
 """A member that has lost its partitions is given its part again by then. After a broker that stood
 still librdkafka now and then never asks the coordinator again; only another process does."""
@@ -45,14 +44,14 @@ class GroupConsumer(threading.Thread):
     later calls `finish` (with the record's prefix) or, for one that it leaves undelivered, nothing.
     """
 
+    rejoin_seconds = REJOIN_SECONDS
+
     def __init__(
         self,
         brokers: str,
         spec: KafkaSourceSpec,
         name: str,
         hand_over: Callable[["GroupConsumer", Batch], None],
-        *,
-        rejoin_seconds: float = REJOIN_SECONDS,
     ):
         super().__init__(name=f"source-{name}", daemon=True)
         self._spec = spec
@@ -61,7 +60,6 @@ class GroupConsumer(threading.Thread):
         self._lock = threading.Lock()
         self._prefixes: dict[tuple[str, int], Prefix] = {}
         self._in_flight = 0
-        self._rejoin_seconds = rejoin_seconds
         self._lost_at: float | None = None
         self._room = threading.Event()
         self.paused = False
@@ -154,7 +152,7 @@ class GroupConsumer(threading.Thread):
 
     def _check_membership(self) -> None:
         lost = self._lost_at
-        if lost is not None and time.monotonic() - lost > self._rejoin_seconds:
+        if lost is not None and time.monotonic() - lost > self.rejoin_seconds:
             raise LostGroupError(f"group {self._spec.consumer_group} does not take it back")
 
     def _has_room(self) -> bool:
