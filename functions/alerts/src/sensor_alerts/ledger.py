@@ -178,30 +178,38 @@ class Ledger:
             raise
         if step.change is None:
             return step, None
-        told = self._tell(subject, step, news=step.record.alert.alert_id not in closed)
-        return step, told
+        news = step.record.alert.alert_id not in closed
+        return step, self._tell(subject, step.record, step.change, news=news)
 
-    def _tell(self, subject: Subject, step: Step, *, news: bool) -> asyncio.Task[None]:
+    def _tell(
+        self, subject: Subject, record: Record, change: AlertChange, *, news: bool
+    ) -> asyncio.Task[None]:
         """Lists and tells of a change in the background, in the order of the subject's changes."""
-        task = self._task(self._told(step, self._telling.get(subject), news=news))
+        task = self._task(self._told(record, change, self._telling.get(subject), news=news))
         self._telling[subject] = task
 
         def ended(_task: asyncio.Task[None]) -> None:
             if self._telling.get(subject) is task:
                 del self._telling[subject]
             if not task.cancelled() and (error := task.exception()) is not None:
-                alert_id = step.record.alert.alert_id
+                alert_id = record.alert.alert_id
                 self._log.warning("left to a later sweep", alert=alert_id, error=str(error))
 
         task.add_done_callback(ended)
         return task
 
-    async def _told(self, step: Step, before: asyncio.Task[None] | None, *, news: bool) -> None:
-        await self._history.record(step.record)
+    async def _told(
+        self,
+        record: Record,
+        change: AlertChange,
+        before: asyncio.Task[None] | None,
+        *,
+        news: bool,
+    ) -> None:
+        await self._history.record(record)
         if before is not None:
             await asyncio.wait([before])
-        if step.change is not None:
-            await self._outbox.put(step.change, news=news)
+        await self._outbox.put(change, news=news)
 
     async def _listed(self, record: Record) -> None:
         """Lists what has happened though its caller hears of an error; a later sweep tells."""
