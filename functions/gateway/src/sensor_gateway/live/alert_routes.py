@@ -2,7 +2,7 @@
 
 from typing import Annotated, Final
 
-from fastapi import APIRouter, Header, Query, Response, Security
+from fastapi import APIRouter, Query, Response, Security
 from pydantic import Field
 
 from sensor_gateway.alerts.parameters import SUBJECT_PATTERN
@@ -13,7 +13,7 @@ from sensor_gateway.live.opening import (
     MAX_CHOICES,
     MAX_DEVICES,
     Choices,
-    EventId,
+    LastEventId,
     StreamResponse,
     Ticket,
     described,
@@ -86,12 +86,7 @@ def alert_live_routes(
         severity: Annotated[
             Severity, Query(description="the least, before the change or after it")
         ] = Severity.LOW,
-        last_event_id: Annotated[
-            EventId, Query(description="as the header, for a browser that opens it anew")
-        ] = None,
-        last_event_id_header: Annotated[
-            EventId, Header(alias="Last-Event-ID", description="of the last event that was read")
-        ] = None,
+        last_event_id: LastEventId = None,
     ) -> Response:
         """Sends every change of an alert that is followed, as it happens.
 
@@ -106,7 +101,7 @@ def alert_live_routes(
         follows = AlertFilter(
             frozenset(device_id or ()), frozenset(region or ()), frozenset(type_ or ()), severity
         )
-        return opened(streams, feed, caller, follows, last_event_id_header or last_event_id)
+        return opened(streams, feed, caller, follows, last_event_id)
 
     @router.post(
         "/tickets",

@@ -2,6 +2,7 @@
 
 from typing import Annotated, Any, Final, TypeVar
 
+from fastapi import Depends, Header, Query
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, Field
 from redis.exceptions import RedisError
@@ -23,6 +24,21 @@ DeviceIds = list[Annotated[str, Field(pattern=DEVICE_ID_PATTERN)]]
 Choices = list[Annotated[str, Field(min_length=1, max_length=128)]]
 EventId = Annotated[str | None, Field(max_length=64)]
 F = TypeVar("F")
+
+
+def _last_event_id(
+    last_event_id: Annotated[
+        EventId, Query(description="as the header, for a browser that opens it anew")
+    ] = None,
+    last_event_id_header: Annotated[
+        EventId, Header(alias="Last-Event-ID", description="of the last event that was read")
+    ] = None,
+) -> str | None:
+    return last_event_id_header or last_event_id
+
+
+LastEventId = Annotated[str | None, Depends(_last_event_id)]
+"""Of the last event that the client has; the header goes before the query."""
 
 
 class Ticket(BaseModel):

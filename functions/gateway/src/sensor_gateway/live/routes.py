@@ -2,7 +2,7 @@
 
 from typing import Annotated, Final
 
-from fastapi import APIRouter, Header, Query, Response, Security
+from fastapi import APIRouter, Query, Response, Security
 
 from sensor_gateway.live.feed import ReadingFeed
 from sensor_gateway.live.filters import Filter
@@ -12,7 +12,7 @@ from sensor_gateway.live.opening import (
     MAX_DEVICES,
     Choices,
     DeviceIds,
-    EventId,
+    LastEventId,
     StreamResponse,
     Ticket,
     described,
@@ -54,7 +54,7 @@ def live_routes(
         response_class=StreamResponse,
         responses={**described(_EXAMPLE), **responses(429, 503)},
     )
-    async def live(  # noqa: PLR0917  (FastAPI passes them by name)
+    async def live(
         caller: Annotated[Claims, Security(ticket_guard, scopes=[Action.LIVE_FOLLOW])],
         device_id: Annotated[
             DeviceIds | None, Query(max_length=MAX_DEVICES, description="these; default: all")
@@ -66,12 +66,7 @@ def live_routes(
             Choices | None,
             Query(alias="type", max_length=MAX_CHOICES, description="those of one of these"),
         ] = None,
-        last_event_id: Annotated[
-            EventId, Query(description="as the header, for a browser that opens it anew")
-        ] = None,
-        last_event_id_header: Annotated[
-            EventId, Header(alias="Last-Event-ID", description="of the last event that was read")
-        ] = None,
+        last_event_id: LastEventId = None,
     ) -> Response:
         """Sends the latest reading of each device that is followed, then each newer one.
 
@@ -85,7 +80,7 @@ def live_routes(
         follows = Filter(
             frozenset(device_id or ()), frozenset(region or ()), frozenset(type_ or ())
         )
-        return opened(streams, feed, caller, follows, last_event_id_header or last_event_id)
+        return opened(streams, feed, caller, follows, last_event_id)
 
     @router.post(
         "/tickets",
