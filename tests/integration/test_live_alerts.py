@@ -12,9 +12,6 @@ from typing import Any
 import grpc
 import httpx
 import pytest
-from confluent_kafka import KafkaError, KafkaException
-from confluent_kafka.admin import AdminClient
-from confluent_kafka.cimpl import NewTopic
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
@@ -25,7 +22,6 @@ from sensor_auth.settings import AuthSettings
 from sensor_gateway.app import Gateway
 from sensor_gateway.settings import GatewaySettings
 from sensor_shared.adapters.rules_file import RulesFile
-from sensor_shared.contracts.events import ALERT_CHANGES
 from sensor_shared.testing import rest
 from twinup.alert.v1 import alert_pb2, alert_pb2_grpc
 
@@ -54,18 +50,6 @@ def sections(redis_server: Any, clickhouse_server: Any, worker_id: str) -> dict[
 
 
 @pytest.fixture
-def brokers(kafka_broker: str) -> str:
-    """Makes the topic of the changes and returns where Kafka is."""
-    admin = AdminClient({"bootstrap.servers": kafka_broker})
-    (made,) = admin.create_topics([NewTopic(ALERT_CHANGES, 1, 1)]).values()
-    try:
-        made.result(timeout=30)
-    except KafkaException as error:
-        assert error.args[0].code() == KafkaError.TOPIC_ALREADY_EXISTS  # noqa: PT017
-    return kafka_broker
-
-
-@pytest.fixture
 def auth(sections: dict[str, Any], tmp_path: Path) -> Iterator[str]:
     private = Ed25519PrivateKey.generate()
     key = tmp_path / "signing-key.pem"
@@ -89,10 +73,10 @@ def gateway(sections: dict[str, Any], auth: str) -> Iterator[str]:
 
 
 @pytest.fixture
-async def alerts(sections: dict[str, Any], brokers: str) -> AsyncIterator[Any]:
+async def alerts(sections: dict[str, Any], changes_topic: str) -> AsyncIterator[Any]:
     """A caller of the alert service, which decides by the rules as they are delivered."""
     settings = AlertServiceSettings.model_validate(
-        {**sections, "grpc": {"token": TOKEN, "port": 0}, "kafka": {"brokers": brokers}}
+        {**sections, "grpc": {"token": TOKEN, "port": 0}, "kafka": {"brokers": changes_topic}}
     )
     function = AlertsFunction(settings, RulesFile(RULES))
     await function.start()

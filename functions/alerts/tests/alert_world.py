@@ -16,9 +16,6 @@ from typing import Any
 import grpc
 import msgspec
 import pytest
-from confluent_kafka import KafkaError, KafkaException
-from confluent_kafka.admin import AdminClient
-from confluent_kafka.cimpl import NewTopic
 from pydantic import SecretStr
 
 from sensor_alerts.app import AlertsFunction
@@ -37,7 +34,7 @@ from sensor_shared.adapters.redis import RedisSettings
 from sensor_shared.adapters.rules_file import RulesFile
 from sensor_shared.contracts.alert_changes import AlertSnapshot
 from sensor_shared.contracts.alerts import AlertRequested, Place
-from sensor_shared.contracts.events import ALERT_CHANGES, PING
+from sensor_shared.contracts.events import PING
 from sensor_shared.contracts.rules import AlertType, load_rules
 from sensor_shared.runtime.settings import ServerSettings
 from sensor_shared.testing.rest import empty_database
@@ -203,18 +200,6 @@ def clickhouse(clickhouse_server: ClickHouseServer) -> ClickHouseSettings:
         password=SecretStr(clickhouse_server.password),
         database=clickhouse_server.database(),
     )
-
-
-@pytest.fixture(scope="session")
-def changes_topic(kafka_broker: str) -> str:
-    """Makes the topic of the changes and returns where Kafka is."""
-    admin = AdminClient({"bootstrap.servers": kafka_broker})
-    (made,) = admin.create_topics([NewTopic(ALERT_CHANGES, 1, 1)]).values()
-    try:
-        made.result(timeout=30)
-    except KafkaException as error:
-        assert error.args[0].code() == KafkaError.TOPIC_ALREADY_EXISTS  # noqa: PT017
-    return kafka_broker
 
 
 @pytest.fixture

@@ -1,3 +1,3 @@
-from .alert_world import changes_topic, clickhouse, lone_redis, world
+from .alert_world import clickhouse, lone_redis, world
 
-__all__ = ["changes_topic", "clickhouse", "lone_redis", "world"]
+__all__ = ["clickhouse", "lone_redis", "world"]

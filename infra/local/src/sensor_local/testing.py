@@ -163,6 +163,16 @@ def kafka_broker(pytestconfig: pytest.Config) -> str:
 
 
 @pytest.fixture(scope="session")
+def changes_topic(kafka_broker: str) -> str:
+    """Where Kafka is; it has the topic of alerts' changes, as it is declared."""
+    from sensor_local.topics import create, declared
+    from sensor_shared.contracts.events import ALERT_CHANGES
+
+    create(kafka_broker, [topic for topic in declared({}) if topic.name == ALERT_CHANGES])
+    return kafka_broker
+
+
+@pytest.fixture(scope="session")
 def clickhouse_server(pytestconfig: pytest.Config) -> ClickHouseServer:
     """The embedded ClickHouse server; `database()` makes a migrated one for a test."""
     endpoints = _start(pytestconfig, "clickhouse")
