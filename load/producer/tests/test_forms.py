@@ -28,8 +28,8 @@ PARTITIONS = 4
 ALL_FORMS = list(Form)
 
 
-def make(devices: Devices, readings: Readings, form: Form, batch_size: int = 1_000) -> list[Record]:
-    maker = RecordMaker(
+def maker_of(devices: Devices, form: Form, batch_size: int = 1_000) -> RecordMaker:
+    return RecordMaker(
         devices,
         form=form,
         partitions=PARTITIONS,
@@ -37,7 +37,10 @@ def make(devices: Devices, readings: Readings, form: Form, batch_size: int = 1_0
         batch_size=batch_size,
         clock=lambda: NOW,
     )
-    return list(maker.make(readings))
+
+
+def make(devices: Devices, readings: Readings, form: Form, batch_size: int = 1_000) -> list[Record]:
+    return list(maker_of(devices, form, batch_size).make(readings))
 
 
 def headers_of(record: Record) -> dict[str, str]:
@@ -140,16 +143,27 @@ def test_single_forms_make_one_record_per_reading(
         assert record.key.decode() == json.loads(record.value)["device_id"]
 
 
-def test_a_device_has_one_partition_whatever_the_form(
-    devices: Devices, faulty_readings: Readings
+@pytest.mark.parametrize("form", [Form.SINGLE, Form.PLAIN])
+def test_single_readings_of_a_device_go_to_one_partition(
+    form: Form, devices: Devices, faulty_readings: Readings
 ) -> None:
-    seen: dict[int, int] = {}
-    for form in ALL_FORMS:
-        for record in make(devices, faulty_readings, form):
-            for device in record.readings.device.tolist():
-                assert seen.setdefault(device, record.partition) == record.partition
-    assert len(seen) > len(devices) * 0.8
-    assert set(seen.values()) == set(range(PARTITIONS))
+    partitions = partitions_of(devices.ids, PARTITIONS)
+    records = make(devices, faulty_readings, form)
+    assert all(record.partition == partitions[record.readings.device[0]] for record in records)
+    assert {record.partition for record in records} == set(range(PARTITIONS))
+
+
+@pytest.mark.parametrize("form", [Form.ARROW, Form.JSON])
+def test_batches_take_the_partitions_by_turns(
+    form: Form, devices: Devices, faulty_readings: Readings
+) -> None:
+    """Few and large ones: what is due together is one record, and the next one goes on."""
+    maker = maker_of(devices, form)
+    ticks = [slice(start, start + 50) for start in range(0, 500, 50)]
+    made = [list(maker.make(faulty_readings[tick])) for tick in ticks]
+    assert [[record.partition for record in records] for records in made] == [
+        [number % PARTITIONS] for number in range(10)
+    ]
 
 
 def test_devices_spread_evenly_over_partitions() -> None:

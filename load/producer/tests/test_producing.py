@@ -287,13 +287,13 @@ def test_what_kafka_acknowledged_is_in_the_topic_and_in_the_ledger(
 
 
 @pytest.mark.parametrize("form", ["arrow", "json"])
-def test_records_are_cloudevents_below_64_kb_with_one_partition_per_device(
+def test_records_are_cloudevents_below_64_kb_in_all_partitions(
     form: str, topic: str, kafka_broker: str, start: Start
 ) -> None:
     running = start(topic, TWINUP_PRODUCER_FORMAT=form, TWINUP_PRODUCER_DURATION="500ms")
     assert running.process.wait(60) == 0
     source = f"urn:twinup:producer:{running.line('producing')['run']}"
-    partition_of: dict[str, int] = {}
+    devices: set[str] = set()
     records = read_topic(kafka_broker, topic).records
     for message in records:
         headers = headers_of(message)
@@ -304,12 +304,10 @@ def test_records_are_cloudevents_below_64_kb_with_one_partition_per_device(
         assert headers["traceparent"] == headers["ce_traceparent"]
         event = event_of(message)
         assert len(event.data) < 64_000
-        partition = message.partition()
-        assert partition is not None
-        for id_ in decode(event, int(time.time() * 1000)).batch.column("device_id").to_pylist():
-            assert partition_of.setdefault(id_, partition) == partition
+        devices |= set(decode(event, int(time.time() * 1000)).batch["device_id"].to_pylist())
     assert len({headers_of(message)["ce_id"] for message in records}) == len(records)
-    assert set(partition_of.values()) == set(range(PARTITIONS))
+    assert {message.partition() for message in records} == set(range(PARTITIONS))
+    assert len(devices) > 50
 
 
 def test_sigterm_delivers_everything_and_the_endpoint_shows_it(
@@ -541,10 +539,10 @@ def test_a_stopped_producer_leaves_the_rest_in_the_spool(
         "some readings", lambda: running.metric("sensor_producer_messages_produced_total") > 100
     )
     own_kafka.process.send_signal(signal.SIGSTOP)
-    wait_until("a queue", lambda: running.metric("sensor_producer_queue_records") > 20)
+    wait_until("a queue", lambda: running.metric("sensor_producer_queue_records") > 5)
     assert running.end() == 0
     line = running.line("stopped")
-    assert line["unacknowledged"] == line["spooled"] > 20
+    assert line["unacknowledged"] == line["spooled"] > 5
     assert spooling.files()
 
 
