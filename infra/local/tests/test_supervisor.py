@@ -253,6 +253,24 @@ async def test_the_list_of_what_runs_is_kept_for_status(run: RunFolder) -> None:
     await one.stop()
 
 
+@pytest.mark.skipif(os.nice(0) > 14, reason="there is nothing left to give way with")
+async def test_a_process_gives_way_to_all_the_others(run: RunFolder) -> None:
+    """In one session: what Linux shares out between sessions (autogroup) knows no nice value."""
+    one = supervisor(
+        run, Process("first", script(FOREVER)), Process("second", script(FOREVER), nice=5)
+    )
+    await one.start()
+    try:
+        started = [child.started for child in one.children.values()]
+        pids = [process.pid for process in started if process]
+        assert {os.getsid(pid) for pid in pids} == {os.getsid(0)}
+        assert len({os.getpgid(pid) for pid in (*pids, os.getpid())}) == 3
+        nice = [os.getpriority(os.PRIO_PROCESS, pid) for pid in pids]
+        assert nice == [os.nice(0), os.nice(0) + 5]
+    finally:
+        await one.stop()
+
+
 async def test_output_returns_what_a_command_writes(run: RunFolder) -> None:
     command = script("import os; print('one'); print(os.environ['GIVEN'])")
     assert await supervisor(run).output(*command, environment={"GIVEN": "two"}) == ["one", "two"]

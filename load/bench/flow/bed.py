@@ -152,7 +152,7 @@ class Bed:
                 stderr=log,
                 env={**self._environ, **environment},
                 text=True,
-                start_new_session=True,
+                process_group=0,
                 preexec_fn=before_exec(),  # noqa: PLW1509 - only the main thread starts any
             )
         return self._own[name].stdout

@@ -7,6 +7,7 @@ import signal
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import psutil
@@ -16,7 +17,6 @@ from sensor_local import readiness
 _PREFIX = "TWINUP_"
 _ONLY = f"{_PREFIX}ONLY_"
 _PR_SET_PDEATHSIG = 1
-_AUTOGROUP = Path("/proc/self/autogroup")
 # The clock that a start time is read by may be set in between; a process id is not given
 # again that quickly.
 _SAME_START_SECONDS = 2.0
@@ -68,37 +68,24 @@ class Process:
         return {**shared, **self.environment, **alone}
 
 
-def before_exec(nice: int = 0) -> Callable[[], None]:
+def before_exec(nice: int = 0) -> Callable[[], object]:
     """Returns what a child must call before exec: it gives way, and is killed when its parent ends.
 
     On Linux the kernel does it, even after kill -9 of the parent; elsewhere `Leftovers` alone
     has to. The parent is the thread that starts the child, so that must be the main thread.
     """
     if sys.platform != "linux":
-        return lambda: _give_way(nice)
+        return partial(os.nice, nice)
     libc = ctypes.CDLL(None, use_errno=True)
     parent = os.getpid()
 
     def ask_kernel() -> None:
-        _give_way(nice)
+        os.nice(nice)
         libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() != parent:  # it ended in the meantime
             os._exit(1)
 
     return ask_kernel
-
-
-def _give_way(nice: int) -> None:
-    """Before exec, and in a session of its own.
-
-    Where Linux schedules by session (autogroup), a nice value counts within the session only;
-    what counts between sessions is that of the group.
-    """
-    if not nice:
-        return
-    os.nice(nice)
-    with contextlib.suppress(OSError):  # another scheduler, another system
-        _AUTOGROUP.write_text(str(nice))
 
 
 @dataclass(frozen=True)

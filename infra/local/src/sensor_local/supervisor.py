@@ -209,8 +209,10 @@ class Supervisor:
                 stdout=log,
                 stderr=log,
                 env=process.environ(self._environ),
-                # A group of its own: a Ctrl-C in the terminal is ours to pass on, in order.
-                start_new_session=True,
+                # A group of its own: a Ctrl-C in the terminal is ours to pass on, in order. Not a
+                # session: Linux shares the cores out between sessions first (autogroup), and
+                # what gives way (nice) does so within its own only.
+                process_group=0,
                 preexec_fn=before_exec(process.nice),
             )
         child.handle = handle
