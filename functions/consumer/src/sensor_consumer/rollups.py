@@ -29,7 +29,10 @@ HOLD_SECONDS: Final = 3 * COVERS_SECONDS
 SLICE_DEVICES: Final = 1_000
 """Of one statement: what comes in meanwhile must not wait for a core for long."""
 _MOST_SLICES: Final = 20
-_BREATH_SECONDS: Final = 0.05
+_REST: Final = 3
+"""Times as long as a statement took, nothing is asked for: a run takes a quarter of a core."""
+_REST_SECONDS: Final = 6.0
+"""Of all that is made in one go at most: what is in the rollups must not grow old by it."""
 _ABOVE_ALL_IDS: Final = "~"
 _OPEN_SECONDS: Final = 150
 """What a run takes up without marks at most; what was missed before that is marked first."""
@@ -168,11 +171,14 @@ class Rollups:
     async def _remake(self, minutes: Sequence[int], kind: str) -> None:
         rows = await self._database.rows(_EDGES, size=SLICE_DEVICES, most=_MOST_SLICES)
         edges = ["", *(device for (device,) in rows), _ABOVE_ALL_IDS]
+        longest = _REST_SECONDS / (len(LEVELS) * (len(edges) - 1))
         for level in LEVELS:
             statement = level.remake(minutes)
             for after, to in pairwise(edges):
+                started = time.perf_counter()
                 await self._database.rows(statement, after=after, to=to)
-                await asyncio.sleep(_BREATH_SECONDS)
+                took = time.perf_counter() - started
+                await asyncio.sleep(min(_REST * took, longest))
         metrics.ROLLUP_MINUTES.labels(kind).inc(len(minutes))
 
 
