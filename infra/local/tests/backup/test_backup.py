@@ -2,6 +2,8 @@
 
 import asyncio
 import io
+import uuid
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -47,6 +49,28 @@ async def test_a_lost_database_comes_back_whole(world: World) -> None:
     assert said.splitlines()[1] == "the schema is up to date"
     assert await contents(world.client, database) == before
     assert await migrate(world.settings, read_migrations(MIGRATIONS)) == []
+
+
+@pytest.mark.integration
+async def test_a_replay_begins_before_what_was_on_its_way_when_it_was_saved(world: World) -> None:
+    """The newest reading tells how far the consumer was, when it is behind or devices are ahead."""
+    database = world.settings.database
+
+    async def since() -> datetime:
+        _, said = await asyncio.to_thread(world, "save", "--to", f"{database}/{uuid.uuid4().hex}")
+        return datetime.fromisoformat(said.split("make replay FROM=")[1].strip())
+
+    margin = timedelta(minutes=10)
+    await world.client.command(
+        "INSERT INTO readings VALUES ('ahead', now64(3) + INTERVAL 1 HOUR, 1, NULL, NULL, 'active')"
+    )
+    assert abs(await since() + margin - datetime.now(UTC)) < timedelta(seconds=30)
+    await world.client.command("TRUNCATE TABLE readings")
+    behind = datetime.now(UTC).replace(microsecond=0) - timedelta(hours=3)
+    await world.client.command(
+        f"INSERT INTO readings VALUES ('a', '{behind:%F %T}', 1, NULL, NULL, 'active')"  # noqa: S608
+    )
+    assert await since() == behind - margin
 
 
 @pytest.mark.integration

@@ -8,7 +8,7 @@ import argparse
 import os
 import sys
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TextIO
 
 from clickhouse_connect.driver.asyncclient import AsyncClient
@@ -24,6 +24,13 @@ from sensor_shared.adapters.migrations import MigrationError, migrate, read_migr
 
 _HOURS = 12
 """That a server may take for one statement."""
+_ON_THEIR_WAY = timedelta(minutes=10)
+"""How long before the newest stored reading others may have reached Kafka that are not stored yet:
+those of another partition, or of an event that is being tried again."""
+_NEWEST = """
+SELECT max(max_time) FROM system.parts
+WHERE database = {database:String} AND table = 'readings' AND active
+"""
 
 
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -68,12 +75,22 @@ async def _save(
     client: AsyncClient, settings: ClickHouseSettings, options: argparse.Namespace, out: TextIO
 ) -> None:
     to = options.to or f"{settings.database}-{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
-    began = datetime.now(UTC)
+    since = await _complete_until(client, settings.database)
     await client.command(statements.backup(settings.database, to, options.base, settings.cluster))
-    # What is stored from here on may be missing: a replay after a restore begins here.
     out.write(
-        f"saved {settings.database} to {to}; after a restore: make replay FROM={began:%FT%TZ}\n"
+        f"saved {settings.database} to {to}; after a restore: make replay FROM={since:%FT%TZ}\n"
     )
+
+
+async def _complete_until(client: AsyncClient, database: str) -> datetime:
+    """Returns a moment before which nothing was sent that is not stored by now.
+
+    A consumer that is behind has stored no new readings, so theirs count, not the clock. It may be
+    earlier than it had to be: a replay changes nothing of what is there.
+    """
+    ((newest,),) = (await client.query(_NEWEST, parameters={"database": database})).result_rows
+    since: datetime = min(datetime.now(UTC), newest.replace(tzinfo=UTC)) - _ON_THEIR_WAY
+    return max(since, datetime.fromtimestamp(0, UTC))  # without any reading
 
 
 async def _restore(
