@@ -29,6 +29,9 @@ REJOIN_SECONDS = 60.0
 """A member that has lost its partitions is given its part again by then. After a broker that stood
 still librdkafka now and then never asks the coordinator again; only another process does."""
 
+GIVEN_AWAY_UNCOMMITTED = "given away uncommitted"
+LOST = "lost"
+
 Batch = Sequence[tuple[Prefix, Record]]
 
 
@@ -74,7 +77,7 @@ class GroupConsumer(threading.Thread):
                 "error_cb": self._on_error,
                 "on_commit": self._on_commit,
             },
-            logger=logging.getLogger("librdkafka"),
+            logger=logging.getLogger("kafka"),
         )
 
     # --- called by the event loop
@@ -216,8 +219,11 @@ class GroupConsumer(threading.Thread):
                 self._consumer.commit(offsets=offsets, asynchronous=True)
             else:
                 self._consumer.commit(offsets=offsets, asynchronous=False)
-        except KafkaException as error:  # the next commit, or the next owner, makes up for it
-            self._log.warning("commit failed", error=str(error))
+        except KafkaException as error:
+            # The next commit makes up for it. What was to be given away is delivered again: a
+            # member that the group has passed over may commit nothing before it joins anew.
+            said = "commit failed" if asynchronous else GIVEN_AWAY_UNCOMMITTED
+            self._log.warning(said, error=str(error))
 
     def _commit_last(self) -> None:
         """Commits until Kafka has acknowledged all that is finished.
@@ -260,7 +266,7 @@ class GroupConsumer(threading.Thread):
     def _on_lost(self, _consumer: Consumer, partitions: list[TopicPartition]) -> None:
         self._drop(partitions)  # others own them already: nothing may be committed
         self._lost_at = self._lost_at or time.monotonic()
-        self._log.warning("lost", partitions=_names(partitions))
+        self._log.warning(LOST, partitions=_names(partitions))
 
     def _wait_for(self, partitions: list[TopicPartition]) -> None:
         """Waits until nothing of these partitions is in flight: their next owner sends it again."""

@@ -1,6 +1,7 @@
 """KafkaSink: writes events into a topic. Here, the dead letters."""
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable
 
 import structlog
@@ -48,7 +49,8 @@ class DeadLetters:
                 "linger.ms": 0,
                 "message.timeout.ms": int(timeout * 1000),
                 "message.max.bytes": _MAX_BYTES,
-            }
+            },
+            logger=logging.getLogger("kafka"),
         )
 
     async def put(self, event: CloudEvent, failure: Failure, on_retry: Callable[[], None]) -> None:

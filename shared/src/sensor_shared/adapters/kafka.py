@@ -1,6 +1,7 @@
 """Kafka: publishing events with full acknowledgement, and the lag of a group."""
 
 import asyncio
+import logging
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -44,7 +45,8 @@ class EventPublisher:
                 "compression.type": "snappy",
                 "linger.ms": 0,
                 "message.timeout.ms": int(settings.delivery_timeout * 1000),
-            }
+            },
+            logger=logging.getLogger("kafka"),
         )
         self._stopping = threading.Event()
         self._poller = threading.Thread(target=self._poll, name="kafka-publisher", daemon=True)
@@ -107,7 +109,12 @@ class GroupOffsets:
 
     def __init__(self, brokers: str, group: str):
         self._consumer = Consumer(
-            {"bootstrap.servers": brokers, "group.id": group, "enable.auto.commit": False}
+            {
+                "bootstrap.servers": brokers,
+                "group.id": group,
+                "enable.auto.commit": False,
+                "log_level": 0,  # what goes wrong is raised
+            }
         )
 
     def read(self, topics: Sequence[str], timeout: float = 5.0) -> dict[tuple[str, int], Offsets]:
