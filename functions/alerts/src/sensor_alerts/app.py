@@ -26,6 +26,7 @@ from sensor_alerts.settings import AlertServiceSettings
 from sensor_alerts.silences.service import SilenceService
 from sensor_alerts.sweep.conditions import Conditions
 from sensor_alerts.sweep.fleet import Fleet
+from sensor_alerts.sweep.offline_alerts import OfflineAlerts
 from sensor_alerts.sweep.pause import Pauses
 from sensor_alerts.sweep.readings import StoredReadings
 from sensor_alerts.sweep.scan import Scan
@@ -130,7 +131,7 @@ class AlertsFunction:
             conditions=Conditions(
                 leases, ledger, history, readings, quiet_ms=window_ms, update=update
             ),
-            silence=Silence(fleet, pauses, intake, ledger, update=update),
+            silence=Silence(fleet, pauses, OfflineAlerts(intake, ledger, update=update)),
             scan=Scan(readings, fleet, intake),
             ledger=ledger,
             outbox=outbox,

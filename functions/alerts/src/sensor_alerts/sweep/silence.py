@@ -1,58 +1,40 @@
 """Devices that have fallen silent, and those that are back."""
 
 import asyncio
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
-from sensor_alerts.domain import life, offline
-from sensor_alerts.domain.alert import Record, epoch_ms, from_ms
-from sensor_alerts.domain.life import Step
+from sensor_alerts.domain import offline
+from sensor_alerts.domain.alert import Record, epoch_ms
 from sensor_alerts.domain.offline import FLEET, Pause
-from sensor_alerts.intake import Intake
-from sensor_alerts.leases import Subject
-from sensor_alerts.ledger import Ledger
 from sensor_alerts.sweep.conditions import Live
 from sensor_alerts.sweep.fleet import Fleet, Moments
+from sensor_alerts.sweep.offline_alerts import GROUP_RULE, TOGETHER, OfflineAlerts, group_alert
 from sensor_alerts.sweep.pause import Pauses
-from sensor_shared.contracts.alert_changes import SYSTEM, AlertSnapshot
-from sensor_shared.contracts.events import rfc3339
-from sensor_shared.contracts.readings import device_type
-from sensor_shared.contracts.rules import AlertType, Rules, alert_id
+from sensor_shared.contracts.rules import Rules
 from sensor_shared.telemetry import alert_metrics
 
-GROUP_RULE: Final = "devices-silent"
-"""Rule id of group alerts; their device is `fleet`, or `region:` and its name."""
-_REGION: Final = "region:"
-_TOGETHER: Final = 32
 _NEVER_MS: Final = 2**62
 
 
 class Silence:
-    """Raises alerts for silent devices, one for many where many are one matter, and clears them.
+    """Finds silent devices, takes many for one where many are one matter, and who is back.
 
     Args:
         fleet: knows when devices were last seen.
         pauses: know when nearly nobody was heard.
-        intake: takes what is found.
-        ledger: changes alerts that are open.
-        update: how often the members of a group are written.
+        alerts: written by what is found.
     """
 
-    def __init__(
-        self, fleet: Fleet, pauses: Pauses, intake: Intake, ledger: Ledger, *, update: timedelta
-    ):
+    def __init__(self, fleet: Fleet, pauses: Pauses, alerts: OfflineAlerts):
         self._fleet = fleet
         self._pauses = pauses
-        self._intake = intake
-        self._ledger = ledger
-        self._update = update
-        self._places = asyncio.Semaphore(_TOGETHER)
+        self._alerts = alerts
 
     async def __call__(self, live: Live, rules: Rules, now: datetime) -> None:
         """Looks at all devices once."""
@@ -67,8 +49,8 @@ class Silence:
             if subject.episode == GROUP_RULE
         }
         if not limits:
-            await self._back(list(alerts.values()), [epoch_ms(now)] * len(alerts), now)
-            await self._close(groups, now)
+            await self._alerts.back(list(alerts.values()), [epoch_ms(now)] * len(alerts), now)
+            await self._alerts.close(groups, now)
             return
         await self._fleet.seed()
         now_ms = epoch_ms(now)
@@ -130,18 +112,21 @@ class Silence:
             found, alone = plan.groups, plan.alone
         for name, members in found.items():
             total = sum(totals.values()) if name == FLEET else totals[name]
-            group = _group_alert(name, members, total, rules, now)
-            await self._raise_group(group, groups.get(name), now)
-        await self._close({n: one for n, one in groups.items() if n not in found}, now)
+            group = group_alert(name, members, total, rules, now)
+            await self._alerts.raise_group(group, groups.get(name), now)
+        await self._alerts.close({n: one for n, one in groups.items() if n not in found}, now)
         lonely = [at for at in places[alone].tolist() if seen.silent[at]]
-        for start in range(0, len(lonely), _TOGETHER):
-            some = await self._still(lonely[start : start + _TOGETHER], seen, now_ms)
-            await asyncio.gather(
-                *(
-                    self._raise(seen.ids[at], int(seen.moments[at]), int(seen.over[at]), rules)
-                    for at in some
-                )
-            )
+        for start in range(0, len(lonely), TOGETHER):
+            some = await self._still(lonely[start : start + TOGETHER], seen, now_ms)
+            await asyncio.gather(*(self._raise(at, seen, rules) for at in some))
+
+    async def _raise(self, place: int, seen: "_Seen", rules: Rules) -> None:
+        id_ = seen.ids[place]
+        region = self._fleet.region(id_)
+        rule = rules.silence_rule(id_, region or None)
+        if rule is not None:
+            seen_ms, over_ms = int(seen.moments[place]), int(seen.over[place])
+            await self._alerts.raise_one(id_, region, rule, seen_ms, over_ms)
 
     async def _still(self, places: list[int], seen: "_Seen", now_ms: int) -> list[int]:
         """Returns those that are silent still: to raise many takes a while, and some come back."""
@@ -164,43 +149,6 @@ class Silence:
         codes = [numbers.get(self._fleet.region(id_), 0) for id_ in silent]
         return totals, np.array(codes, np.int64), names
 
-    async def _raise(self, device_id: str, seen_ms: int, limit_ms: int, rules: Rules) -> None:
-        region = self._fleet.region(device_id)
-        rule = rules.silence_rule(device_id, region or None)
-        if rule is None:
-            return
-        since = from_ms(seen_ms + limit_ms)
-        async with self._places:
-            await self._intake.admit(
-                AlertSnapshot(
-                    alert_id=alert_id(device_id, rule.id, seen_ms + limit_ms),
-                    device_id=device_id,
-                    rule_id=rule.id,
-                    alert_type=AlertType.DEVICE_OFFLINE,
-                    severity=rule.severity,
-                    message=f"{device_id}: nothing was measured since {rfc3339(from_ms(seen_ms))}",
-                    region=region,
-                    device_type=device_type(device_id),
-                    first_at=since,
-                    last_at=since,
-                ),
-                "sweep",
-            )
-
-    async def _raise_group(self, group: AlertSnapshot, known: Record | None, now: datetime) -> None:
-        if known is None:
-            await self._intake.admit(group, "sweep")
-            return
-        if known.alert.members == group.members or now - known.updated_at < self._update:
-            return
-
-        def members_now(current: Record | None) -> Step | None:
-            if current is None or not current.open:
-                return None
-            return life.updated(current, now, members=group.members, message=group.message)
-
-        await self._ledger.change(Subject(group.device_id, GROUP_RULE), members_now)
-
     async def _returned(
         self, alerts: dict[str, Record], silent: set[str], now: datetime, rules: Rules
     ) -> None:
@@ -220,33 +168,10 @@ class Silence:
                 back.append((record, moment or now_ms))
             elif now_ms - record.settled_ms > forget_ms:
                 gone.append(record)
-        await self._back([one for one, _ in back], [moment for _, moment in back], now)
+        await self._alerts.back([one for one, _ in back], [moment for _, moment in back], now)
         await asyncio.gather(
-            *(self._clear(one, now, now, "not seen for so long: taken away") for one in gone)
+            *(self._alerts.clear(one, now, now, "not seen for so long: taken away") for one in gone)
         )
-
-    async def _back(self, records: Sequence[Record], moments: Sequence[int], now: datetime) -> None:
-        await asyncio.gather(
-            *(
-                self._clear(record, from_ms(moment), now)
-                for record, moment in zip(records, moments, strict=True)
-            )
-        )
-
-    async def _close(self, groups: dict[str, Record], now: datetime) -> None:
-        for record in groups.values():
-            await self._clear(record, now, now)
-
-    async def _clear(self, record: Record, at: datetime, now: datetime, note: str = "") -> None:
-        def decision(current: Record | None) -> Step | None:
-            if current is None or current.alert.alert_id != record.alert.alert_id:
-                return None
-            return life.cleared(current, SYSTEM, at, now, note) if current.open else None
-
-        async with self._places:
-            await self._ledger.change(
-                Subject(record.alert.device_id, record.alert.episode), decision
-            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -268,27 +193,3 @@ class _Seen:
     silent: npt.NDArray[np.bool_]
     new: npt.NDArray[np.bool_]
     pause: Pause
-
-
-def _group_alert(name: str, members: int, total: int, rules: Rules, now: datetime) -> AlertSnapshot:
-    where = "the fleet" if name == FLEET else f"region {name}"
-    said = f"no data from {where}: {members:,} of {total:,} devices are silent"
-    if members >= total:
-        said = f"no data from {where}: all {total:,} devices are silent"
-    device_id = "fleet" if name == FLEET else _REGION + _safe(name)
-    return AlertSnapshot(
-        alert_id=alert_id(device_id, GROUP_RULE, epoch_ms(now)),
-        device_id=device_id,
-        rule_id=GROUP_RULE,
-        alert_type=AlertType.DEVICE_OFFLINE,
-        severity=rules.silence_groups.severity,
-        message=said,
-        region=name,
-        first_at=now,
-        last_at=now,
-        members=members,
-    )
-
-
-def _safe(region: str) -> str:
-    return re.sub(r"[^A-Za-z0-9_.:-]", "_", region)[:100]
