@@ -144,10 +144,10 @@ def _run(machine: Any) -> None:
     """Runs a machine to its end.
 
     Hypothesis gives up where a sequence that it tries again goes on otherwise than before. A
-    service keeps what the first try has left and may answer so; then all begins again, twice at
-    most.
+    service keeps what the first try has left and may answer so; then all begins again, five times
+    at most.
     """
-    for _ in range(2):
+    for _ in range(5):
         with contextlib.suppress(FlakyStrategyDefinition):
             machine.run(settings=SHORT)
             return
