@@ -105,7 +105,7 @@ def _measure_path(
         }
         results["details"]["max"] = {form: one.as_json() for form, one in found.items()}
         if "arrow" in found and found["arrow"].best:
-            rate = found["arrow"].best.asked
+            rate = min(rate, found["arrow"].best.asked)
     if "storage" in options.only:
         results["details"]["storage"] = storage.measure(bed, history=options.history, tell=tell)
         results["bytes_per_reading"] = results["details"]["storage"]["data_bytes_per_reading"]
@@ -125,7 +125,12 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--hold-seconds", type=float, default=30.0, help="window of max, baseline")
     parser.add_argument("--hold-warm-up", type=float, default=4.0, help="seconds before it")
     parser.add_argument("--tries", type=int, default=5, help="rates to try for each form")
-    parser.add_argument("--rate", type=float, default=50_000, help="of baseline without max")
+    parser.add_argument(
+        "--rate",
+        type=float,
+        default=limits.MARKS["arrow"],
+        help="of baseline: the same in every run, so that its ratios can be compared",
+    )
     parser.add_argument("--history", type=float, default=600.0, help="seconds of storage's data")
     parser.add_argument("--output", type=Path, help="the results as JSON")
     return parser.parse_args()

@@ -2,6 +2,7 @@
 
 import http.client
 import json
+import random
 import threading
 import time
 from collections.abc import Callable
@@ -78,6 +79,9 @@ class Seen:
 class Sampler(threading.Thread):
     """Waits for one reading after the other and asks the gateway until it shows.
 
+    Which ones is left to chance: at a steady pace, a multiple of the producer's, it would always
+    ask for those that are measured in the same moment of a tick.
+
     It asks every 4 ms or so, and each answer takes its time too, so what it finds is up to
     that much too high, never too low.
 
@@ -94,7 +98,7 @@ class Sampler(threading.Thread):
         token: str,
         oracle: Oracle,
         *,
-        per_second: float = 4.0,
+        per_second: float = 8.0,
         clock: Callable[[], float] = time.time,
     ):
         super().__init__(name="gateway sampler", daemon=True)
@@ -111,7 +115,8 @@ class Sampler(threading.Thread):
         while not self._stopping.is_set():
             began = self._clock()
             # A while ahead, so that the time to find it out is not in the way.
-            self._wait_for(self._oracle.after(round((began + 0.05) * 1_000_000)))
+            ahead = random.uniform(0.02, 0.08)  # noqa: S311 - nothing secret
+            self._wait_for(self._oracle.after(round((began + ahead) * 1_000_000)))
             self._stopping.wait(max(0.0, began + self._interval - self._clock()))
         self._connection.close()
 

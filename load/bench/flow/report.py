@@ -37,8 +37,8 @@ REMARKS = (
 lateness and repetition: a reading that its device sends late, or once more, on purpose is no
 slowness of the system. The faults that are left take up to 1 % of 10,000 readings/s.""",
     """Stored and in Redis: of all readings of the window, from the consumer's histograms,
-interpolated within their buckets. By REST: single readings asked for every 4 ms, so up to that
-much too high.""",
+interpolated within their buckets. By REST: single readings, chosen at random moments, asked for
+every 4 ms, so up to that much too high.""",
     "RSS counts memory that processes share in each of them; PSS counts it once.",
     """Max: parts, dispatcher, consumer and alerts run, and a load generator on the same machine,
 whose CPU is shown. Held: over the window the backlog of readings grows by less than 1 % of the
@@ -48,7 +48,7 @@ before the answer to the last one. Of a core: per second of the gateway's CPU ti
 from the moment at which a request was due.""",
     """Ratio: dispatcher, consumer, Redis and ClickHouse to the plain process and ClickHouse; the
 plain process collects for 25 ms, and once more for 100 ms, as the consumer does above 50,000
-readings/s; same readings, same rate, one after the other.""",
+readings/s; same readings, the mark's 100,000 a second, one after the other.""",
 )
 
 
