@@ -89,11 +89,23 @@ def alert_section() -> dict[str, Any]:
 
 
 @pytest.fixture
+def redis_timeout() -> float:
+    """Seconds. A test of very many requests at once sets more: they keep the process, their client
+    too, from reading Redis' answers in time."""
+    return 1.0
+
+
+@pytest.fixture
 def made(
-    lines: Lines, issuer: Issuer, section: dict[str, Any], alert_section: dict[str, Any]
+    lines: Lines,
+    issuer: Issuer,
+    section: dict[str, Any],
+    alert_section: dict[str, Any],
+    redis_timeout: float,
 ) -> Gateway:
     """The gateway before it is started."""
     sections = {
+        "redis": {**lines.sections["redis"], "timeout": redis_timeout},
         "alerts": alert_section,
         "jwks": {"url": issuer.url},
         "gateway": {"probe_seconds": 0.2, **section},

@@ -326,6 +326,7 @@ async def test_a_parameter_given_twice_is_422_and_a_list_is_a_list(
     assert (await http.get(listed)).status_code == 200
 
 
+@pytest.mark.parametrize("redis_timeout", [20.0])
 async def test_more_requests_at_a_time_than_connections_to_redis_all_go_by_redis(
     http: httpx.AsyncClient, lines: Lines, sql: Any
 ) -> None:

@@ -486,7 +486,7 @@ STEPS = st.lists(
 
 @given(STEPS)
 @example([(0, None, 3, 2), (5, None, 3, 8), (2, 1, 3, 9)])
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 def test_who_comes_back_misses_nothing_without_being_told(
     redis_server: Any, worker_id: str, steps: list[tuple[int, int | None, int, int]]
 ) -> None:

@@ -80,7 +80,6 @@ def test_one_supervisor_holds_the_folder(run: RunFolder) -> None:
 def test_the_topics_that_the_contracts_name_are_declared() -> None:
     declared = {topic.name: topic for topic in topics.declared({})}
     assert {events.SENSOR_DATA, events.SENSOR_ALERTS, events.DEAD_LETTERS} <= declared.keys()
-    assert declared[events.SENSOR_DATA].partitions == 2
     assert declared[events.SENSOR_DATA].settings == {
         "retention.ms": "86400000",
         "retention.bytes": "536870912",

@@ -31,8 +31,13 @@ class Line:
         """Closes what is open and refuses new connections."""
         self._flows.set()
         if self._server is not None:
-            self._server.close()
-            self._server = None
+            server, self._server = self._server, None
+            # A connection that was accepted in this very moment is not its server's yet: Python
+            # 3.11 forgets it, open, when the server is closed before.
+            for listening in server.sockets:
+                asyncio.get_running_loop().remove_reader(listening.fileno())
+            await asyncio.sleep(0)
+            server.close()
         for writer in self._open:
             writer.transport.abort()
         if self._passing:
