@@ -130,3 +130,22 @@ async def test_unknown_key_ids_do_not_make_it_ask_again_and_again(
 
 def _let_it_look_again(keys: RemoteKeys) -> None:
     keys._looked_at = float("-inf")
+
+
+async def test_a_request_opens_nothing_for_the_next_one_on_its_connection(
+    gateway: Gateway, caller: Caller
+) -> None:
+    """Hypercorn, which serves under func, has one `state` for all requests of a connection."""
+    kept: dict[str, Any] = {}
+
+    async def on_one_connection(scope: Any, receive: Any, send: Any) -> None:
+        await gateway.handle({**scope, "state": kept}, receive, send)
+
+    transport = httpx.ASGITransport(on_one_connection)
+    async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
+        admin = {"Authorization": f"Bearer {await caller.token('admin')}"}
+        acknowledge = "/api/v1/alerts/some-alert/acknowledge"
+        known = await client.post(acknowledge, json={}, headers=admin)
+        assert known.status_code == 503  # admitted; there is no alert service
+        assert (await client.get("/api/v1/devices/a/history")).status_code == 401
+        assert (await client.post(acknowledge, json={})).status_code == 401

@@ -83,7 +83,7 @@ class Guard:
         _api_key: Annotated[object, Depends(_API_KEY)],
     ) -> Claims:
         """Returns who calls: see `admit`; what comes twice in the query is looked at after that."""
-        admitted: tuple[Guard, Claims] | None = getattr(request.state, _ADMITTED, None)
+        admitted: tuple[Guard, Claims] | None = request.scope.get(_ADMITTED)
         if admitted is not None and admitted[0] is self:
             claims = admitted[1]
         else:
@@ -170,7 +170,10 @@ class GuardedRoute(APIRoute):
         guard, actions = guarded
 
         async def admitting(request: Request) -> Response:
-            setattr(request.state, _ADMITTED, (guard, await guard.admit(request.scope, actions)))
+            # Of this request alone: what a server keeps as its state may be that of a connection,
+            # as hypercorn's is, and the next request on it may be somebody else's.
+            admitted = (guard, await guard.admit(request.scope, actions))
+            request.scope[_ADMITTED] = admitted
             return await handler(request)
 
         return admitting
