@@ -56,6 +56,16 @@ def partitions_of(ids: tuple[str, ...], partitions: int) -> npt.NDArray[np.int32
     return np.fromiter((zlib.crc32(id_.encode()) % partitions for id_ in ids), np.int32, len(ids))
 
 
+def _of_device(devices: Devices, partitions: int) -> Callable[[int], int]:
+    places: list[int] = partitions_of(devices.ids, partitions).tolist()
+    return places.__getitem__
+
+
+def _by_turns(partitions: int) -> Callable[[int], int]:
+    turns = itertools.cycle(range(partitions))
+    return lambda _device: next(turns)
+
+
 class RecordMaker:
     """Makes records of one form for a topic with a known number of partitions.
 
@@ -75,13 +85,12 @@ class RecordMaker:
         clock: Callable[[], datetime],
     ):
         self._devices = devices
-        self._partition = partitions_of(devices.ids, partitions)
-        self._turns = itertools.cycle(range(partitions))
         self._plain = form is Form.PLAIN
         self._single = form in (Form.SINGLE, Form.PLAIN)
         self._content_type = ARROW_STREAM if form is Form.ARROW else JSON
         self._source = source
         self._clock = clock
+        self._partition = _of_device(devices, partitions) if self._single else _by_turns(partitions)
         maker = ArrowForm if form is Form.ARROW else SingleForm if self._single else JsonForm
         self._form = maker(devices)
         fits = MAX_VALUE_BYTES * self._form.readings_per_kilobyte // 1000
@@ -105,7 +114,7 @@ class RecordMaker:
             yield from self._portion(readings, encode, middle, last)
             return
         device = int(readings.device[first])
-        partition = int(self._partition[device]) if self._single else next(self._turns)
+        partition = self._partition(device)
         key, headers = self._envelope(partition, device)
         yield Record(partition, key, value, headers, readings[first:last])
 
