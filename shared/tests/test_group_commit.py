@@ -98,3 +98,18 @@ async def test_who_waits_for_what_was_handed_in_waits_for_nothing_later_and_for_
     ledger.gate.set()
     results = await asyncio.gather(first, later, return_exceptions=True)
     assert [type(result) for result in results] == [RuntimeError, RuntimeError]
+
+
+async def test_a_group_waits_for_company_until_it_has_enough() -> None:
+    ledger = Ledger()
+    ledger.gate.set()
+    group = GroupCommit(ledger.commit, linger=3600, enough=3)
+    calls = [asyncio.create_task(group(item)) for item in range(2)]
+    for _ in range(10):
+        await asyncio.sleep(0)
+    assert not ledger.groups
+    async with asyncio.timeout(10):
+        await asyncio.gather(*calls, group(2))
+        # Those that wait already when a group begins count too.
+        await asyncio.gather(*(group(item) for item in range(3, 10)), return_exceptions=True)
+    assert [len(one) for one in ledger.groups] == [3, 7]

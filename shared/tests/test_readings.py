@@ -16,6 +16,7 @@ from sensor_shared.contracts.readings import (
     SCHEMA,
     Decoded,
     decode,
+    decode_all,
     device_type,
 )
 
@@ -39,11 +40,15 @@ def decode_json(data: Any) -> Decoded:
     return decode(Event("1", "test", READINGS_V1, json.dumps(data).encode(), JSON), NOW_MS)
 
 
-def decode_arrow(table: pa.Table) -> Decoded:
+def arrow(table: pa.Table) -> Event:
     sink = io.BytesIO()
     with pa.ipc.new_stream(sink, table.schema) as writer:
         writer.write_table(table)
-    return decode(Event("1", "test", READINGS_V1, sink.getvalue(), ARROW_STREAM), NOW_MS)
+    return Event("1", "test", READINGS_V1, sink.getvalue(), ARROW_STREAM)
+
+
+def decode_arrow(table: pa.Table) -> Decoded:
+    return decode(arrow(table), NOW_MS)
 
 
 def rows(decoded: Decoded) -> list[dict[str, Any]]:
@@ -318,6 +323,59 @@ def test_every_item_of_an_array_becomes_a_reading_or_a_reject(items: list[Any]) 
     assert positions == sorted(set(positions))
     for metric in METRICS:
         assert -999.0 not in decoded.batch.column(metric).to_pylist()
+
+
+_VALUES: dict[str, st.SearchStrategy[Any]] = {
+    "device_id": st.sampled_from(["a", "b-2", "no good", "", None]),
+    "timestamp": st.sampled_from([NOW_MS, NOW_MS - 1, NOW_MS + 3_600_000, 0, None]),
+    "temperature": st.sampled_from([20.5, -999.0, -300.0, None]),
+    "humidity": st.sampled_from([50.0, 101.0, None]),
+    "status": st.sampled_from(["active", "error", "asleep", None]),
+    "latitude": st.sampled_from([1.0, 91.0, None]),
+    "longitude": st.sampled_from([1.0, None]),
+    "region": st.sampled_from(["west", "w" * 65, None]),
+}
+_KINDS: dict[str, Any] = {
+    "device_id": pa.string(),
+    "timestamp": pa.timestamp("ms", "UTC"),
+    "status": pa.string(),
+    "region": pa.string(),
+}
+
+
+@st.composite
+def _events(draw: st.DrawFn) -> Event:
+    """Of any form; Arrow now and then without a column, or with one of a wrong type."""
+    form = draw(st.sampled_from(["arrow", "arrow", "json", "bytes"]))
+    if form == "bytes":
+        return Event("1", "test", READINGS_V1, draw(st.binary(max_size=20)), ARROW_STREAM)
+    count = draw(st.integers(0, 5))
+    names = draw(st.lists(st.sampled_from(sorted(_VALUES)), unique=True, min_size=1))
+    columns = {
+        name: draw(st.lists(_VALUES[name], min_size=count, max_size=count)) for name in names
+    }
+    if form == "json":
+        items = [
+            dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)
+        ]
+        return Event("1", "test", READINGS_V1, json.dumps(items).encode(), JSON)
+    arrays = {
+        name: pa.array(values, _KINDS.get(name, pa.float64())) for name, values in columns.items()
+    }
+    if draw(st.integers(0, 4)) == 0:
+        arrays["temperature"] = pa.array(["warm"] * count, pa.string())
+    return arrow(pa.table(arrays))
+
+
+@given(st.lists(_events(), max_size=8))
+def test_events_together_are_what_each_is_alone(events: list[Event]) -> None:
+    found = decode_all(events, NOW_MS)
+    assert len(found) == len(events)
+    for one, event in zip(found, events, strict=True):
+        alone = decode(event, NOW_MS)
+        assert one.batch.equals(alone.batch)
+        assert one.rejects == alone.rejects
+        assert one.unknown_fields == alone.unknown_fields
 
 
 def test_the_type_is_in_the_id_of_simulated_devices_only() -> None:

@@ -78,40 +78,32 @@ class Analysis:
         self._publish = publish
         self._settings = settings
         self._now_ms = now_ms
-        self._next_step = 0.0
         self._threshold = round(settings.delta_threshold * SCALE)
         self._slopes = np.array(
             [settings.temperature_slope, settings.humidity_slope, settings.pressure_slope]
         )
 
-    async def take(self, batches: Sequence[pa.RecordBatch]) -> list[None]:
-        """Folds valid readings in; returns, nothing for each batch, when all are in Redis.
+    async def take(self, batches: Sequence[pa.RecordBatch]) -> None:
+        """Folds valid readings in; returns when all are in Redis.
 
-        Steps begin at most every `step_interval`, so that events join into few of them.
         Devices that another replica has changed meanwhile are read and folded again.
 
         Raises:
             Retry: Redis is down, or too many replicas work on the same devices. What was
                 written until then stays, and is found when the readings come again.
         """
-        await self._pace()
         observations = observe(batches)
         try:
             for attempt in range(_ATTEMPTS):
                 lost = await self._step(observations)
                 if not len(lost):
-                    return [None] * len(batches)
+                    return
                 metrics.ANALYTICS_CONFLICTS.inc(len(lost))
                 observations = observations.only(lost)
                 await asyncio.sleep(random.uniform(0, 0.005) * 2**attempt)  # noqa: S311
         except (RedisError, OSError) as error:
             raise Retry(f"redis: {error}", after=1) from error
         raise Retry("too many replicas work on the same devices", after=1, overloaded=True)
-
-    async def _pace(self) -> None:
-        loop = asyncio.get_running_loop()
-        await asyncio.sleep(self._next_step - loop.time())
-        self._next_step = loop.time() + self._settings.step_interval
 
     async def _step(self, observations: Observations) -> Integers:
         """Takes the readings of all devices that it can, returns the others' positions."""

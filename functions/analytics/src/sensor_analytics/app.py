@@ -10,6 +10,7 @@ from redis.exceptions import RedisError
 
 from sensor_analytics.analysis import Analysis
 from sensor_analytics.handler import Handler
+from sensor_analytics.intake import Intake
 from sensor_analytics.messages import kind
 from sensor_analytics.settings import AnalyticsSettings
 from sensor_analytics.state import DeviceStore
@@ -92,7 +93,12 @@ class _Running:
         )
         store = DeviceStore(self._redis, own.prefix, own.trend_window)
         analysis = Analysis(store, self._publisher.publish, own, now_ms=_now_ms)
-        self._analyse = GroupCommit(analysis.take, max_items=own.max_events)
+        self._analyse = GroupCommit(
+            Intake(analysis.take, _now_ms),
+            max_items=own.max_events,
+            linger=own.step_interval,
+            enough=own.step_events,
+        )
         self.app = EventApp(
             "analytics",
             Handler(self._analyse, summaries, _now_ms),

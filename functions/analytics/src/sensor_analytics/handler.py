@@ -2,12 +2,9 @@
 
 from collections.abc import Callable
 
-import pyarrow as pa
-
 from sensor_analytics.summaries import Summaries
 from sensor_shared.adapters.group_commit import GroupCommit
 from sensor_shared.contracts.events import PING, PLAIN_KAFKA_RECORD, READINGS_V1, Event
-from sensor_shared.contracts.readings import decode
 from sensor_shared.telemetry.logs import logger
 
 
@@ -15,14 +12,14 @@ class Handler:
     """Readings go to the windows, pings ask for region summaries.
 
     Args:
-        analyse: takes valid readings.
+        analyse: takes events of readings, and answers each with what went wrong, if anything.
         summaries: answers pings.
         now_ms: the clock, epoch milliseconds.
     """
 
     def __init__(
         self,
-        analyse: GroupCommit[pa.RecordBatch, None],
+        analyse: GroupCommit[Event, Exception | None],
         summaries: Summaries,
         now_ms: Callable[[], int],
     ):
@@ -34,16 +31,13 @@ class Handler:
     async def __call__(self, event: Event) -> None:
         """Handles one event; returns when it need not be delivered again.
 
-        Readings that break a rule are left out: the consumer keeps them with their reason.
-
         Raises:
             Retry: a part that is needed is down.
         """
         if event.type in (READINGS_V1, PLAIN_KAFKA_RECORD):
-            batch = decode(event, self._now_ms()).batch
-            if batch.num_rows:
-                await self._analyse(batch)
-            self._log.debug("readings analysed", event_id=event.id, readings=batch.num_rows)
+            if error := await self._analyse(event):
+                raise error
+            self._log.debug("readings analysed", event_id=event.id)
         elif event.type == PING:
             await self._summaries.summarise(event, self._now_ms())
             self._log.debug("regions summarised", event_id=event.id)

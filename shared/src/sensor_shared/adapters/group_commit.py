@@ -1,6 +1,7 @@
 """Group commit: what comes in while a write is under way goes out together in the next one."""
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Generic, TypeVar
 
@@ -17,6 +18,7 @@ class GroupCommit(Generic[Item, Result]):
         max_items: of one commit.
         max_commits: under way at the same time.
         linger: seconds that a commit waits for those that come at about the same time.
+        enough: items that it does not wait longer for.
     """
 
     def __init__(
@@ -26,11 +28,14 @@ class GroupCommit(Generic[Item, Result]):
         max_items: int = 1_000,
         max_commits: int = 1,
         linger: float = 0.0,
+        enough: int | None = None,
     ):
         self._commit = commit
         self._max_items = max_items
         self._max_commits = max_commits
         self._linger = linger
+        self._enough = enough or max_items
+        self._arrived = asyncio.Event()
         self._waiting: list[tuple[Item, asyncio.Future[Result]]] = []
         self._open: set[asyncio.Future[Result]] = set()
         self._running: set[asyncio.Task[None]] = set()
@@ -39,6 +44,8 @@ class GroupCommit(Generic[Item, Result]):
         """Returns the item's result; a caller that is cancelled does not stop the others' work."""
         future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
         self._waiting.append((item, future))
+        if len(self._waiting) >= self._enough:
+            self._arrived.set()
         self._open.add(future)
         future.add_done_callback(self._open.discard)
         if len(self._running) < self._max_commits:
@@ -59,10 +66,17 @@ class GroupCommit(Generic[Item, Result]):
         while self._running:
             await asyncio.wait(self._running)
 
+    async def _wait(self) -> None:
+        self._arrived.clear()
+        if len(self._waiting) < self._enough:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._linger):
+                    await self._arrived.wait()
+
     async def _run(self) -> None:
         while self._waiting:
             if self._linger:
-                await asyncio.sleep(self._linger)
+                await self._wait()
             group, self._waiting = (
                 self._waiting[: self._max_items],
                 self._waiting[self._max_items :],

@@ -49,8 +49,11 @@ class WindowSettings(Section):
     """A change against the previous value by more than this is a delta; in the metric's unit."""
     delta_interval: Annotated[float, Field(ge=0)] = 10.0
     """Seconds between two delta messages of a device."""
-    step_interval: Annotated[float, Field(ge=0, le=1)] = 0.1
-    """Seconds from one step to the next; the events that arrive meanwhile are joined."""
+    step_interval: Annotated[float, Field(ge=0, le=1)] = 0.5
+    """Seconds that a step waits for events; those that arrive meanwhile are joined."""
+    step_events: Annotated[int, Field(gt=0)] = 25
+    """Events with which a step begins at once: of a source that has no more than 50 in flight, half
+    may wait while the other half is worked on."""
     max_events: Annotated[int, Field(gt=0)] = 100
     """Events of one step."""
     prefix: Annotated[str, Field(pattern=r"^[a-z0-9:_-]*$")] = "analytics"

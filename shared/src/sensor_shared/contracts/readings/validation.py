@@ -94,39 +94,6 @@ class Parsed:
     unknown_fields: int = 0
 
 
-def split(parsed: Parsed, now_ms: int) -> tuple[pa.RecordBatch, list[Reject]]:
-    """Separates valid readings from rejects.
-
-    Args:
-        parsed: what an event held.
-        now_ms: the time of arrival, epoch milliseconds.
-
-    Returns:
-        The valid readings as a batch of `SCHEMA`, and a reject for each other one, with the
-        first rule that it breaks, in the order of the event.
-    """
-    columns = parsed.columns
-    batch, rules = check(columns, now_ms)
-    if not rules:
-        return batch, parsed.rejects
-    broken = _first_broken(rules, len(columns))
-    valid = broken < 0
-    if valid.all():
-        return batch, parsed.rejects
-    bad = np.flatnonzero(~valid)
-    positions = [parsed.positions[row] for row in bad.tolist()]
-    reasons = [rules[index][0] for index in broken[bad].tolist()]
-    ids = columns.device_id.take(pa.array(bad)).to_pylist()
-    rejects = [
-        Reject(position, reason, DETAILS[reason], (device_id or "")[:128], raw)
-        for position, reason, device_id, raw in zip(
-            positions, reasons, ids, parsed.raw(positions), strict=True
-        )
-    ]
-    rejects = sorted(parsed.rejects + rejects, key=lambda reject: reject.position)
-    return batch.filter(pa.array(valid)), rejects
-
-
 def check(columns: Columns, now_ms: int) -> tuple[pa.RecordBatch, list[tuple[str, Mask]]]:
     """Returns all readings as a batch of `SCHEMA`, and which of them break each rule.
 
@@ -146,14 +113,6 @@ def _forget_missing(columns: Columns) -> None:
         missing = values == MISSING
         if missing.any():
             columns.metrics[metric] = np.where(missing, np.nan, values)
-
-
-def _first_broken(rules: Sequence[tuple[str, Mask]], rows: int) -> npt.NDArray[np.int64]:
-    """Index of the first rule that each row breaks, -1 where it breaks none."""
-    first = np.full(rows, -1, dtype=np.int64)
-    for index in reversed(range(len(rules))):
-        first[rules[index][1]] = index
-    return first
 
 
 def _rules(columns: Columns, now_ms: int) -> list[tuple[str, Mask | None]]:
