@@ -13,7 +13,7 @@ import asyncio
 import contextlib
 import time
 import uuid
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -37,6 +37,10 @@ _SECONDS_A_ROW = 1 / 50_000
 _LONGEST_PAUSE_SECONDS = 0.1
 """Above 50,000 readings/s inserts become fewer: what a group costs besides its rows is shared by
 more of them, and a reading waits for up to so long."""
+_SECONDS_AN_EVENT = 1 / 1_000
+_LONGEST_PAUSE_OF_EVENTS_SECONDS = 0.025
+"""The same above 1,000 events/s. A source waits for its events' answers before it sends more: all
+that its consumers have in flight must not be in a few groups."""
 _SHOW_AFTER_SECONDS = 0.001
 """The insert is sent first; the other is made up while ClickHouse works."""
 
@@ -110,8 +114,7 @@ class Store:
             await asyncio.sleep(max(linger, self._pace.pause(self._clock())))
             await self._slots.acquire()
             group = self._waiting.take(self._settings.max_rows)
-            rows = sum(delivery.rows for delivery in group)
-            self._pace.begin(self._clock(), min(rows * _SECONDS_A_ROW, _LONGEST_PAUSE_SECONDS))
+            self._pace.begin(self._clock(), _worth(group))
             task = asyncio.create_task(self._store(group))
             self._storing.add(task)
             task.add_done_callback(self._stored)
@@ -279,3 +282,12 @@ class Store:
         self._doubtful.add(delivery.key for delivery in group)
         for delivery in group:
             self._waiting.settle(delivery, answer)
+
+
+def _worth(group: Sequence[Delivery]) -> float:
+    """For how many seconds of the pace a group stands, if for more than an insert does anyway."""
+    rows = sum(delivery.rows for delivery in group)
+    return max(
+        min(rows * _SECONDS_A_ROW, _LONGEST_PAUSE_SECONDS),
+        min(len(group) * _SECONDS_AN_EVENT, _LONGEST_PAUSE_OF_EVENTS_SECONDS),
+    )
