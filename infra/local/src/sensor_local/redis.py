@@ -22,6 +22,8 @@ def command(data: Path, port: int) -> tuple[str, ...]:
         "appendfsync": "no",
         "save": "",
         "maxmemory": "1gb",
+        # At 64 MB the file was written anew every twelve seconds by a child with a core of its own.
+        "auto-aof-rewrite-min-size": "256mb",
         "maxmemory-policy": "noeviction",
         # A hash of all devices expires at once: it is freed beside the work, not in its way.
         "lazyfree-lazy-expire": "yes",
