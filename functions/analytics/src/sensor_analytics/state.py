@@ -1,4 +1,4 @@
-"""Devices and their minutes in Redis, read in one command and written by compare-and-set."""
+"""Devices and their minutes in Redis, read in bulk and written by compare-and-set."""
 
 import secrets
 from collections.abc import Sequence
@@ -70,7 +70,7 @@ class DeviceStore:
     async def load(
         self, devices: Sequence[str], minutes: Sequence[MinuteKey]
     ) -> tuple[list[bytes | None], list[bytes | None]]:
-        """Returns the records of devices and of minutes, all as they are at one moment.
+        """Returns the records of devices, then those of minutes: see `read_records`.
 
         Raises:
             RedisError, OSError: when Redis does not answer.

@@ -20,7 +20,7 @@ Count = Annotated[int, Field(gt=0)]
 class StoreSettings(Section):
     """Section STORE: how events are joined into inserts."""
 
-    linger_ms: Annotated[float, Field(ge=0, le=1_000)] = 1.0
+    linger_ms: Annotated[float, Field(ge=0, le=1_000)] = 0.0
     """How long the first event waits for company, milliseconds."""
     inserts_per_second: Annotated[float, Field(gt=0, le=1_000)] = 80.0
     """At most so many inserts into `readings` by this process, on average; after a pause as many at

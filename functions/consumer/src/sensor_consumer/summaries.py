@@ -21,12 +21,14 @@ class Level:
         seconds: what one row summarises.
         time: column of the source that tells when.
         statement: makes rows anew; `%s` in it stands for a condition on `time`.
+        slices: of the finest level that one statement takes.
     """
 
     table: str
     seconds: int
     time: str
     statement: str
+    slices: int
 
     def remake(self, moments: Collection[int]) -> str:
         """Returns the statement for the rows that these moments, epoch seconds, fall into.
@@ -88,7 +90,7 @@ _FROM_ROLLUPS: Final = ", ".join(
 )
 
 
-def _level(table: str, seconds: int, time: str, start: str, source: str) -> Level:
+def _level(table: str, seconds: int, time: str, start: str, source: str, *, slices: int) -> Level:
     raw = source == "readings"
     statement = (_HEAD + (_FROM_READINGS if raw else _FROM_ROLLUPS) + _TAIL).format(
         table=table,
@@ -96,11 +98,13 @@ def _level(table: str, seconds: int, time: str, start: str, source: str) -> Leve
         readings="count()" if raw else "sum(readings)",
         source=source,
     )
-    return Level(table, seconds, time, statement)
+    return Level(table, seconds, time, statement, slices)
 
 
-MINUTES: Final = _level("readings_minute", MINUTE, "timestamp", "toStartOfMinute", "readings")
-HOURS: Final = _level("readings_hour", HOUR, "time", "toStartOfHour", "readings_minute")
-DAYS: Final = _level("readings_day", DAY, "time", "toStartOfDay", "readings_hour")
+MINUTES: Final = _level(
+    "readings_minute", MINUTE, "timestamp", "toStartOfMinute", "readings", slices=1
+)
+HOURS: Final = _level("readings_hour", HOUR, "time", "toStartOfHour", "readings_minute", slices=2)
+DAYS: Final = _level("readings_day", DAY, "time", "toStartOfDay", "readings_hour", slices=5)
 LEVELS: Final = (MINUTES, HOURS, DAYS)
 """From fine to coarse: each is made from the one before it."""

@@ -1,7 +1,7 @@
 """Where analytics keeps the last minutes of each device in Redis, and how they are read."""
 
 from collections.abc import Sequence
-from typing import Annotated, cast
+from typing import Annotated, Final, cast
 
 from pydantic import Field
 from redis.asyncio import Redis
@@ -60,6 +60,9 @@ class WindowSettings(Section):
     """Begin of the keys in Redis."""
 
 
+_KEYS_PER_COMMAND: Final = 500
+
+
 class WindowKeys:
     """The keys of devices and of their minutes.
 
@@ -83,15 +86,22 @@ class WindowKeys:
 async def read_records(
     redis: Redis, keys: WindowKeys, devices: Sequence[str], minutes: Sequence[MinuteKey]
 ) -> tuple[list[bytes | None], list[bytes | None]]:
-    """Returns the records of devices and of minutes, all as they are at one moment.
+    """Returns the records of devices, then those of minutes.
+
+    Who changes a device meanwhile changes its token too, which a write compares: what was read here
+    in two halves is never written. Many are read in several commands, so that others are served
+    in between.
 
     Raises:
         RedisError, OSError: when Redis does not answer.
     """
     names = [keys.device(device) for device in devices]
     names += [keys.minute(device, minute) for device, minute in minutes]
-    # The client's type allows for text too; it is opened without decoding.
-    records = cast("list[bytes | None]", await redis.mget(names) if names else [])
+    records: list[bytes | None] = []
+    for at in range(0, len(names), _KEYS_PER_COMMAND):
+        # The client's type allows for text too; it is opened without decoding.
+        found = await redis.mget(names[at : at + _KEYS_PER_COMMAND])
+        records += cast("list[bytes | None]", found)
     return records[: len(devices)], records[len(devices) :]
 
 
