@@ -14,7 +14,7 @@ from load.capacity.model import Plan, stored_gb
 ROOT = Path(__file__).parents[2]
 ROLLUP_SECONDS = 20.0
 """Between two runs (eventing/07-rollups-to-consumer.yaml)."""
-ROLLUP_PAUSES = 1.0
+ROLLUP_PAUSES = 6.0
 """Of these, between the slices of a run."""
 ROLLUP_CPU = 0.4 / 1_200_000
 """CPU seconds for one reading in a minute that is made anew (decision 7)."""

@@ -100,16 +100,52 @@ async def test_who_waits_for_what_was_handed_in_waits_for_nothing_later_and_for_
     assert [type(result) for result in results] == [RuntimeError, RuntimeError]
 
 
+async def _turns() -> None:
+    for _ in range(20):
+        await asyncio.sleep(0)
+
+
 async def test_a_group_waits_for_company_until_it_has_enough() -> None:
     ledger = Ledger()
     ledger.gate.set()
     group = GroupCommit(ledger.commit, linger=3600, enough=3)
     calls = [asyncio.create_task(group(item)) for item in range(2)]
-    for _ in range(10):
-        await asyncio.sleep(0)
+    await _turns()
     assert not ledger.groups
     async with asyncio.timeout(10):
         await asyncio.gather(*calls, group(2))
         # Those that wait already when a group begins count too.
-        await asyncio.gather(*(group(item) for item in range(3, 10)), return_exceptions=True)
+        await asyncio.gather(*(group(item) for item in range(3, 10)))
     assert [len(one) for one in ledger.groups] == [3, 7]
+    alone = asyncio.create_task(group(10))
+    await _turns()
+    assert len(ledger.groups) == 2
+    alone.cancel()
+
+
+async def test_a_full_group_waits_no_longer() -> None:
+    ledger = Ledger()
+    ledger.gate.set()
+    group = GroupCommit(ledger.commit, linger=3600, enough=100, max_items=4)
+    async with asyncio.timeout(10):
+        await asyncio.gather(*(group(item) for item in range(4)))
+    assert [len(one) for one in ledger.groups] == [4]
+
+
+async def test_a_group_waits_no_longer_when_nobody_comes() -> None:
+    ledger = Ledger()
+    ledger.gate.set()
+    group = GroupCommit(ledger.commit, linger=3600, quiet=0.01)
+    async with asyncio.timeout(10):
+        assert await asyncio.gather(*(group(item) for item in range(4))) == [0, 10, 20, 30]
+    assert [len(one) for one in ledger.groups] == [4]
+
+
+async def test_of_two_commits_that_wait_for_company_one_may_find_nothing() -> None:
+    ledger = Ledger()
+    ledger.gate.set()
+    group = GroupCommit(ledger.commit, linger=0.01, max_commits=2)
+    async with asyncio.timeout(10):
+        await asyncio.gather(*(group(item) for item in range(4)))
+        await group.drain()
+    assert ledger.groups == [[0, 1, 2, 3]]

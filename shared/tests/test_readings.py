@@ -17,7 +17,9 @@ from sensor_shared.contracts.readings import (
     Decoded,
     decode,
     decode_all,
+    decoding,
     device_type,
+    splitting,
 )
 
 NOW_MS = 1_795_462_338_979
@@ -40,9 +42,10 @@ def decode_json(data: Any) -> Decoded:
     return decode(Event("1", "test", READINGS_V1, json.dumps(data).encode(), JSON), NOW_MS)
 
 
-def arrow(table: pa.Table) -> Event:
+def arrow(table: pa.Table, compression: str | None = None) -> Event:
     sink = io.BytesIO()
-    with pa.ipc.new_stream(sink, table.schema) as writer:
+    options = pa.ipc.IpcWriteOptions(compression=compression)
+    with pa.ipc.new_stream(sink, table.schema, options=options) as writer:
         writer.write_table(table)
     return Event("1", "test", READINGS_V1, sink.getvalue(), ARROW_STREAM)
 
@@ -355,13 +358,20 @@ def _events(draw: st.DrawFn) -> Event:
         name: draw(st.lists(_VALUES[name], min_size=count, max_size=count)) for name in names
     }
     if form == "json":
-        items = [
-            dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)
+        place = {name: columns.pop(name) for name in ("latitude", "longitude") if name in columns}
+        columns.pop("region", None)
+        items: list[dict[str, Any]] = [
+            {name: values[at] for name, values in columns.items()} for at in range(count)
         ]
+        for at, item in enumerate(items):
+            if place:
+                item["location"] = {name: values[at] for name, values in place.items()}
         return Event("1", "test", READINGS_V1, json.dumps(items).encode(), JSON)
     arrays = {
         name: pa.array(values, _KINDS.get(name, pa.float64())) for name, values in columns.items()
     }
+    if draw(st.integers(0, 4)) == 0:
+        arrays["junk"] = pa.array(range(count))
     if draw(st.integers(0, 4)) == 0:
         arrays["temperature"] = pa.array(["warm"] * count, pa.string())
     return arrow(pa.table(arrays))
@@ -376,6 +386,24 @@ def test_events_together_are_what_each_is_alone(events: list[Event]) -> None:
         assert one.batch.equals(alone.batch)
         assert one.rejects == alone.rejects
         assert one.unknown_fields == alone.unknown_fields
+
+
+def test_what_unfolds_to_much_is_decoded_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    together: list[int] = []
+
+    def split_all(parsed: list[Any], now_ms: int) -> Any:
+        together.append(len(parsed))
+        return splitting.split_all(parsed, now_ms)
+
+    monkeypatch.setattr(decoding, "split_all", split_all)
+    one: dict[str, list[Any]] = {"device_id": ["a"], "timestamp": [NOW_MS], "temperature": [1.0]}
+    large = {name: values * 40_000 for name, values in one.items()}
+    bomb = arrow(pa.table(one | {"junk": ["x" * 2**20]}), compression="zstd")
+    assert len(bomb.data) < 10_000
+    small = arrow(pa.table(one))
+    found = decode_all([small, arrow(pa.table(large)), bomb, small], NOW_MS)
+    assert [len(each.batch) for each in found] == [1, 40_000, 1, 1]
+    assert together == [2]
 
 
 def test_the_type_is_in_the_id_of_simulated_devices_only() -> None:

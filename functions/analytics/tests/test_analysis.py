@@ -26,13 +26,19 @@ BEGIN = 1_795_462_320_000
 IDS = [f"temperature_sensor_{number:06d}" for number in range(40)]
 
 
+@pytest.fixture(autouse=True)
+def _in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is read of the devices of one step takes many commands, others write in between."""
+    monkeypatch.setattr("sensor_shared.adapters.windows._KEYS_PER_COMMAND", 7)
+
+
 class Replica:
     """One replica's analysis with a clock that the test moves."""
 
     def __init__(self, redis: Redis, prefix: str, **settings: Any):
         self.now_ms = BEGIN
         self.published: list[tuple[str, dict[str, Any]]] = []
-        own = WindowSettings(**{"step_interval": 0, "delta_interval": 0} | settings)
+        own = WindowSettings(**{"delta_interval": 0} | settings)
         self.analysis = Analysis(
             DeviceStore(redis, prefix, own.trend_window),
             lambda topic, payload: self.published.append((topic, json.loads(payload))),

@@ -331,16 +331,22 @@ async def test_a_run_takes_the_devices_in_slices_and_leaves_none_out(
         for id_ in devices
     ]
     await database.insert_many("readings", rows)
-    asked: list[tuple[str, str]] = []
+    asked: dict[str, list[tuple[str, str]]] = {}
     ask = database.rows
 
     async def rows_of(sql: str, **parameters: Any) -> list[tuple[Any, ...]]:
-        if "readings_minute" in sql.partition("SELECT")[0]:
-            asked.append((parameters["after"], parameters["to"]))
+        if "after" in parameters:
+            table = sql.split()[2]
+            asked.setdefault(table, []).append((parameters["after"], parameters["to"]))
         return await ask(sql, **parameters)
 
     monkeypatch.setattr(database, "rows", rows_of)
     await Rollups(database, late_minutes=1).tick()
-    assert asked == [("", "device-2"), ("device-2", "device-4"), ("device-4", "~")]
-    found = await ask("SELECT device_id, sum(readings) FROM readings_minute FINAL GROUP BY 1")
-    assert sorted(found) == [(id_, 1) for id_ in devices]
+    assert asked == {
+        "readings_minute": [("", "device-2"), ("device-2", "device-4"), ("device-4", "~")],
+        "readings_hour": [("", "device-4"), ("device-4", "~")],
+        "readings_day": [("", "~")],
+    }
+    for table in asked:
+        found = await ask(f"SELECT device_id, sum(readings) FROM {table} FINAL GROUP BY 1")  # noqa: S608
+        assert sorted(found) == [(id_, 1) for id_ in devices]

@@ -15,7 +15,7 @@ from sensor_consumer.pace import Pace
 from sensor_consumer.seen import Past
 from sensor_consumer.settings import StoreSettings
 from sensor_consumer.stages import Stages
-from sensor_consumer.store import Store
+from sensor_consumer.store import Store, worth
 from sensor_shared.adapters.database import DatabaseAwayError
 from sensor_shared.contracts.errors import Retry
 from sensor_shared.contracts.events import READINGS_V1, REPLAYED, Event
@@ -128,6 +128,28 @@ async def test_what_arrives_while_an_insert_is_under_way_is_the_next_insert() ->
         b.writer.gate.set()
         await asyncio.gather(*adding)
         assert b.writer.tried == [["first"], ["a", "b", "c"]]
+
+
+@pytest.mark.parametrize(
+    ("events", "rows", "seconds"),
+    [(1, 250, 0.005), (1, 100_000, 0.1), (10, 1, 0.01), (500, 1, 0.025), (2, 2_000, 0.08)],
+)
+def test_what_a_group_stands_for_grows_with_its_rows_and_its_events(
+    events: int, rows: int, seconds: float
+) -> None:
+    one = delivery("event")
+    batch = pa.concat_batches([one.batch] * rows)
+    assert worth([replace(one, batch=batch)] * events) == pytest.approx(seconds)
+
+
+async def test_many_events_are_few_inserts() -> None:
+    """Far apart by what they stand for, although a thousand inserts a second are allowed."""
+    async with bench(concurrent_inserts=1) as b:
+        began = asyncio.get_running_loop().time()
+        for group in range(3):
+            await asyncio.gather(*(b.store.add(delivery(f"{group}-{at}")) for at in range(20)))
+        assert asyncio.get_running_loop().time() - began >= 2 * 0.02
+        assert [len(tried) for tried in b.writer.tried] == [20, 20, 20]
 
 
 async def test_events_that_come_together_are_one_insert() -> None:

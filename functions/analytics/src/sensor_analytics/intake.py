@@ -1,12 +1,16 @@
 """Decodes the events of one step together, just before it."""
 
-from collections.abc import Awaitable, Callable, Sequence
-from typing import Any
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from typing import Any, Final
 
 import pyarrow as pa
 
 from sensor_shared.contracts.events import Event
-from sensor_shared.contracts.readings import decode, decode_all
+from sensor_shared.contracts.readings import Decoded, decode, decode_all
+
+_PORTION_BYTES: Final = 1024 * 1024
+"""Of events that are decoded in one go, which nothing else in the process can interrupt."""
 
 
 class Intake:
@@ -34,17 +38,40 @@ class Intake:
         Raises:
             Retry: as `take`, for all of them.
         """
-        now_ms = self._now_ms()
-        results: list[Exception | None] = [None] * len(events)
-        try:
-            batches = [one.batch for one in decode_all(events, now_ms)]
-        except Exception:  # noqa: BLE001  (nobody foresaw it; it is the matter of one of them)
-            batches = []
-            for at, event in enumerate(events):
-                try:
-                    batches.append(decode(event, now_ms).batch)
-                except Exception as error:  # noqa: BLE001  (its caller answers it)
-                    results[at] = error
-        if found := [batch for batch in batches if batch.num_rows]:
+        found: list[pa.RecordBatch] = []
+        results: list[Exception | None] = []
+        for portion in _portions(events):
+            for one in self._decoded(portion):
+                results.append(one if isinstance(one, Exception) else None)
+                if isinstance(one, Decoded) and one.batch.num_rows:
+                    found.append(one.batch)
+            await asyncio.sleep(0)
+        if found:
             await self._take(found)
         return results
+
+    def _decoded(self, events: Sequence[Event]) -> Sequence[Decoded | Exception]:
+        now_ms = self._now_ms()
+        try:
+            return decode_all(events, now_ms)
+        except Exception:  # noqa: BLE001  (nobody foresaw it; it is the matter of one of them)
+            return [_alone(event, now_ms) for event in events]
+
+
+def _alone(event: Event, now_ms: int) -> Decoded | Exception:
+    try:
+        return decode(event, now_ms)
+    except Exception as error:  # noqa: BLE001  (its caller answers it)
+        return error
+
+
+def _portions(events: Sequence[Event]) -> Iterator[Sequence[Event]]:
+    portion: list[Event] = []
+    size = 0
+    for event in events:
+        if portion and size + len(event.data) > _PORTION_BYTES:
+            yield portion
+            portion, size = [], 0
+        portion.append(event)
+        size += len(event.data)
+    yield portion

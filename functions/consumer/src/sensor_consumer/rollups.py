@@ -171,11 +171,14 @@ class Rollups:
     async def _remake(self, minutes: Sequence[int], kind: str) -> None:
         rows = await self._database.rows(_EDGES, size=SLICE_DEVICES, most=_MOST_SLICES)
         edges = ["", *(device for (device,) in rows), _ABOVE_ALL_IDS]
-        longest = _REST_SECONDS / (len(LEVELS) * (len(edges) - 1))
+        # What a statement costs besides its rows is shared by more devices where each has few.
+        slices = {
+            level: list(pairwise([*edges[: -1 : level.slices], edges[-1]])) for level in LEVELS
+        }
+        longest = _REST_SECONDS / sum(map(len, slices.values()))
         for level in LEVELS:
             statement = level.remake(minutes)
-            # What a statement costs besides its rows is shared by more devices where each has few.
-            for after, to in pairwise([*edges[: -1 : level.slices], edges[-1]]):
+            for after, to in slices[level]:
                 started = time.perf_counter()
                 await self._database.rows(statement, after=after, to=to)
                 took = time.perf_counter() - started

@@ -114,7 +114,7 @@ class Store:
             await asyncio.sleep(max(linger, self._pace.pause(self._clock())))
             await self._slots.acquire()
             group = self._waiting.take(self._settings.max_rows)
-            self._pace.begin(self._clock(), _worth(group))
+            self._pace.begin(self._clock(), worth(group))
             task = asyncio.create_task(self._store(group))
             self._storing.add(task)
             task.add_done_callback(self._stored)
@@ -284,8 +284,8 @@ class Store:
             self._waiting.settle(delivery, answer)
 
 
-def _worth(group: Sequence[Delivery]) -> float:
-    """For how many seconds of the pace a group stands, if for more than an insert does anyway."""
+def worth(group: Sequence[Delivery]) -> float:
+    """Returns for how many seconds of the pace a group stands, if for more than any insert does."""
     rows = sum(delivery.rows for delivery in group)
     return max(
         min(rows * _SECONDS_A_ROW, _LONGEST_PAUSE_SECONDS),

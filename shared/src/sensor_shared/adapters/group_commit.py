@@ -18,7 +18,9 @@ class GroupCommit(Generic[Item, Result]):
         max_items: of one commit.
         max_commits: under way at the same time.
         linger: seconds that a commit waits for those that come at about the same time.
-        enough: items that it does not wait longer for.
+        enough: items with which it waits no longer.
+        quiet: seconds without a new item after which it waits no longer: who has sent all that he
+            may until he is answered sends nothing more.
     """
 
     def __init__(
@@ -29,12 +31,14 @@ class GroupCommit(Generic[Item, Result]):
         max_commits: int = 1,
         linger: float = 0.0,
         enough: int | None = None,
+        quiet: float | None = None,
     ):
         self._commit = commit
         self._max_items = max_items
         self._max_commits = max_commits
         self._linger = linger
-        self._enough = enough or max_items
+        self._enough = min(enough or max_items, max_items)
+        self._quiet = linger if quiet is None else quiet
         self._arrived = asyncio.Event()
         self._waiting: list[tuple[Item, asyncio.Future[Result]]] = []
         self._open: set[asyncio.Future[Result]] = set()
@@ -67,30 +71,36 @@ class GroupCommit(Generic[Item, Result]):
             await asyncio.wait(self._running)
 
     async def _wait(self) -> None:
+        loop = asyncio.get_running_loop()
+        end = loop.time() + self._linger
         self._arrived.clear()
-        if len(self._waiting) < self._enough:
+        before = 0
+        while before < len(self._waiting) < self._enough and (left := end - loop.time()) > 0:
+            before = len(self._waiting)
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(self._linger):
+                async with asyncio.timeout(min(left, self._quiet)):
                     await self._arrived.wait()
 
     async def _run(self) -> None:
         while self._waiting:
             if self._linger:
                 await self._wait()
-            group, self._waiting = (
-                self._waiting[: self._max_items],
-                self._waiting[self._max_items :],
-            )
-            try:
-                results = await self._commit([item for item, _ in group])
-            except Exception as error:  # noqa: BLE001  (it is the callers' to handle)
-                for _, future in group:
-                    if not future.done():
-                        future.set_exception(error)
-            else:
-                for (_, future), result in zip(group, results, strict=True):
-                    if not future.done():
-                        future.set_result(result)
+            await self._next()
         task = asyncio.current_task()
         if task is not None:
             self._running.discard(task)
+
+    async def _next(self) -> None:
+        group, self._waiting = self._waiting[: self._max_items], self._waiting[self._max_items :]
+        if not group:  # another commit has taken them meanwhile
+            return
+        try:
+            results = await self._commit([item for item, _ in group])
+        except Exception as error:  # noqa: BLE001  (it is the callers' to handle)
+            for _, future in group:
+                if not future.done():
+                    future.set_exception(error)
+        else:
+            for (_, future), result in zip(group, results, strict=True):
+                if not future.done():
+                    future.set_result(result)

@@ -33,6 +33,7 @@ def parse(data: bytes) -> Parsed:
         positions=range(batch.num_rows),
         raw=lambda positions: arrow_rows.write(batch, positions, data),
         unknown_fields=len(set(batch.schema.names) - _KNOWN) * batch.num_rows,
+        size=batch.nbytes,
     )
 
 

@@ -19,6 +19,10 @@ from sensor_shared.contracts.readings.model import (
 from sensor_shared.contracts.readings.splitting import split, split_all
 from sensor_shared.contracts.readings.validation import Parsed, check
 
+_SMALL_BYTES = 128 * 1024
+"""Larger events gain little from company."""
+_SMALL_UNFOLDED_BYTES = 512 * 1024
+"""Few bytes can stand for very many: events that do are not kept beside each other."""
 _ARROW_CONTINUATION = b"\xff\xff\xff\xff"
 
 
@@ -75,7 +79,7 @@ def decode_all(events: Sequence[Event], now_ms: int) -> list[Decoded]:
     """
     if len(events) == 1:
         return [decode(events[0], now_ms)]
-    forms = [_form(event) for event in events]
+    forms = [_form(event) if len(event.data) <= _SMALL_BYTES else None for event in events]
     found: dict[int, Decoded] = {}
     for form, together in ((JSON, _json_together), (ARROW_STREAM, _arrow_together)):
         found |= together({at: events[at] for at, one in enumerate(forms) if one == form}, now_ms)
@@ -107,7 +111,7 @@ def _arrow_together(events: Mapping[int, Event], now_ms: int) -> dict[int, Decod
     for at, event in events.items():
         with contextlib.suppress(UnreadableError):
             one = arrow_form.parse(event.data)
-            if not one.columns.faults:
+            if not one.columns.faults and one.size <= _SMALL_UNFOLDED_BYTES:
                 parsed[at] = one
     if not parsed or sum(len(one.columns) for one in parsed.values()) > MAX_READINGS_PER_EVENT:
         return {}

@@ -85,6 +85,7 @@ class Parsed:
             for rejects.
         rejects: what could not even become a row.
         unknown_fields: how many fields were ignored.
+        size: bytes that it takes for as long as it is kept.
     """
 
     columns: Columns
@@ -92,6 +93,7 @@ class Parsed:
     raw: Callable[[Sequence[int]], list[bytes]]
     rejects: list[Reject] = field(default_factory=list)
     unknown_fields: int = 0
+    size: int = 0
 
 
 def check(columns: Columns, now_ms: int) -> tuple[pa.RecordBatch, list[tuple[str, Mask]]]:
