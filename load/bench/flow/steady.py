@@ -82,6 +82,8 @@ def measure(*, warm_up: float, seconds: float, tell: Callable[[str], None]) -> d
     stored = _increase(_STORED, before["consumer"], after["consumer"])
     rejected = _increase(_REJECTED, before["consumer"], after["consumer"])
     events = _increase(_EVENTS, before["consumer"], after["consumer"])
+    times = ", ".join(f"{name} {ms} ms" for name, ms in stages["stored"].items())
+    tell(f"steady: {stored / took:,.0f} readings/s stored, {times}, {sum(used.values()):.2f} cores")
     return {
         "readings_per_second": round(stored / took, 1),
         "readings_per_record": round((stored + rejected) / max(1.0, events), 1),
