@@ -1,5 +1,6 @@
 import asyncio
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 
@@ -123,19 +124,17 @@ async def test_a_group_waits_for_company_until_it_has_enough() -> None:
     alone.cancel()
 
 
-async def test_a_full_group_waits_no_longer() -> None:
+@pytest.mark.parametrize(
+    "ends",
+    [
+        pytest.param({"enough": 100, "max_items": 4}, id="it is full"),
+        pytest.param({"quiet": 0.01}, id="nobody comes"),
+    ],
+)
+async def test_a_group_waits_no_longer_when(ends: dict[str, Any]) -> None:
     ledger = Ledger()
     ledger.gate.set()
-    group = GroupCommit(ledger.commit, linger=3600, enough=100, max_items=4)
-    async with asyncio.timeout(10):
-        await asyncio.gather(*(group(item) for item in range(4)))
-    assert [len(one) for one in ledger.groups] == [4]
-
-
-async def test_a_group_waits_no_longer_when_nobody_comes() -> None:
-    ledger = Ledger()
-    ledger.gate.set()
-    group = GroupCommit(ledger.commit, linger=3600, quiet=0.01)
+    group = GroupCommit(ledger.commit, linger=3600, **ends)
     async with asyncio.timeout(10):
         assert await asyncio.gather(*(group(item) for item in range(4))) == [0, 10, 20, 30]
     assert [len(one) for one in ledger.groups] == [4]

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Sequence
-from typing import Any, Final
+from typing import Final
 
 import pyarrow as pa
 
@@ -25,7 +25,7 @@ class Intake:
     """
 
     def __init__(
-        self, take: Callable[[Sequence[pa.RecordBatch]], Awaitable[Any]], now_ms: Callable[[], int]
+        self, take: Callable[[Sequence[pa.RecordBatch]], Awaitable[None]], now_ms: Callable[[], int]
     ):
         self._take = take
         self._now_ms = now_ms

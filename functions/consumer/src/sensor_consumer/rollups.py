@@ -172,17 +172,17 @@ class Rollups:
         rows = await self._database.rows(_EDGES, size=SLICE_DEVICES, most=_MOST_SLICES)
         edges = ["", *(device for (device,) in rows), _ABOVE_ALL_IDS]
         # What a statement costs besides its rows is shared by more devices where each has few.
-        slices = {
-            level: list(pairwise([*edges[: -1 : level.slices], edges[-1]])) for level in LEVELS
-        }
-        longest = _REST_SECONDS / sum(map(len, slices.values()))
-        for level in LEVELS:
-            statement = level.remake(minutes)
-            for after, to in slices[level]:
-                started = time.perf_counter()
-                await self._database.rows(statement, after=after, to=to)
-                took = time.perf_counter() - started
-                await asyncio.sleep(min(_REST * took, longest))
+        statements = [
+            (level.remake(minutes), after, to)
+            for level in LEVELS
+            for after, to in pairwise([*edges[: -1 : level.slices], edges[-1]])
+        ]
+        longest = _REST_SECONDS / len(statements)
+        for statement, after, to in statements:
+            started = time.perf_counter()
+            await self._database.rows(statement, after=after, to=to)
+            took = time.perf_counter() - started
+            await asyncio.sleep(min(_REST * took, longest))
         metrics.ROLLUP_MINUTES.labels(kind).inc(len(minutes))
 
 

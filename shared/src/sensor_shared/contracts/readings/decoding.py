@@ -63,8 +63,7 @@ def decode(event: Event, now_ms: int) -> Decoded:
     except UnreadableError as error:
         reason = "invalid_arrow" if form == ARROW_STREAM else "invalid_json"
         return _refuse(event, reason, str(error))
-    batch, rejects = split(parsed, now_ms)
-    return Decoded(batch, rejects, parsed.unknown_fields)
+    return _checked(parsed, now_ms)
 
 
 def decode_all(events: Sequence[Event], now_ms: int) -> list[Decoded]:
@@ -106,21 +105,29 @@ def _json_together(events: Mapping[int, Event], now_ms: int) -> dict[int, Decode
 
 
 def _arrow_together(events: Mapping[int, Event], now_ms: int) -> dict[int, Decoded]:
-    """Decodes those whose columns are all of their types."""
+    """Decodes those that can be read; in one check those whose columns are all of their types."""
+    found: dict[int, Decoded] = {}
     parsed: dict[int, Parsed] = {}
     for at, event in events.items():
         with contextlib.suppress(UnreadableError):
             one = arrow_form.parse(event.data)
-            if not one.columns.faults and one.size <= _SMALL_UNFOLDED_BYTES:
+            if one.columns.faults or one.size > _SMALL_UNFOLDED_BYTES:
+                found[at] = _checked(one, now_ms)
+            else:
                 parsed[at] = one
     if not parsed or sum(len(one.columns) for one in parsed.values()) > MAX_READINGS_PER_EVENT:
-        return {}
-    return {
+        return found
+    return found | {
         at: Decoded(batch, rejects, parsed[at].unknown_fields)
         for at, (batch, rejects) in zip(
             parsed, split_all(list(parsed.values()), now_ms), strict=True
         )
     }
+
+
+def _checked(parsed: Parsed, now_ms: int) -> Decoded:
+    batch, rejects = split(parsed, now_ms)
+    return Decoded(batch, rejects, parsed.unknown_fields)
 
 
 def _form(event: Event) -> str | None:
