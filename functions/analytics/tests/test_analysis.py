@@ -79,14 +79,15 @@ async def state(redis: Redis, prefix: str, seconds: int) -> dict[str, Any]:
     store = DeviceStore(redis, prefix, 15)
     minutes = range(BEGIN // MINUTE_MS, (BEGIN + 1_000 * seconds) // MINUTE_MS + 1)
     keys = [(device, minute) for device in IDS for minute in minutes]
-    device_records, minute_records = await store.load(IDS, keys)
-    devices = devices_from(device_records)
-    sums, moments = minutes_from(minute_records)
+    devices, *current = devices_from(await store.devices(IDS))
+    earlier = minutes_from(await store.minutes(keys))
     return {
         "latest": devices["latest"].tolist(),
         "last": [devices["last_at"].tolist(), devices["last"].tolist()],
-        "sums": sums.tobytes(),
-        "moments": [sorted(np.frombuffer(seen, "<u2").tolist()) for seen in moments],
+        "minutes": [
+            (sums.tobytes(), [sorted(np.frombuffer(seen, "<u2").tolist()) for seen in moments])
+            for sums, moments in (current, earlier)
+        ],
     }
 
 

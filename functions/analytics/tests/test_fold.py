@@ -50,18 +50,22 @@ class Memory:
     repeated: int = 0
 
     def take(self, rows: Sequence[Row], threshold: int = 2_000) -> Changes:
+        """Keeps the current minute twice: what analytics reads where is tested with Redis."""
         seen = observe([batch(rows)])
-        where = cells(seen)
         ids = seen.device_ids
+        devices, _, _ = devices_from([self.devices.get(device) for device in ids])
+        where = cells(seen, devices)
         keys = [(ids[d], int(m)) for d, m in zip(where.device, where.minute, strict=True)]
-        devices = devices_from([self.devices.get(device) for device in ids])
         sums, moments = minutes_from([self.minutes.get(key) for key in keys])
         changes = advance(seen, devices, threshold)
         folded = fold(seen, where, devices, sums, moments, window=WINDOW)
         self.new += int(folded.new.sum())
         self.repeated += int(folded.repeated.sum())
         assert int((folded.new + folded.late + folded.repeated).sum()) == len(rows)
-        self.devices |= zip(ids, device_records(devices), strict=True)
+        own = np.flatnonzero(where.current(devices))
+        assert where.device[own].tolist() == [*range(len(ids))]
+        records = device_records(devices, sums[own], [moments[at] for at in own])
+        self.devices |= zip(ids, records, strict=True)
         self.minutes |= zip(keys, minute_records(sums, moments), strict=True)
         return changes
 
@@ -147,13 +151,21 @@ def test_records_are_read_as_they_were_written() -> None:
     devices = np.zeros(2, DEVICE)
     devices["last"] = [[-1, 2, 3], [4, 5, 6]]
     devices["judged"] = [7, 8]
-    assert (devices_from(device_records(devices)) == devices).all()
-    assert (devices_from([None, device_records(devices)[1]])["judged"] == [0, 8]).all()
     sums = empty(2)
     sums["n"][1], sums["low"][1] = 60_000, -273_150
-    again, moments = minutes_from(minute_records(sums, [b"", b"\x01\x02"]))
+    seen = [b"", b"\x01\x02"]
+    again, moments = minutes_from(minute_records(sums, seen))
     assert (again == sums).all()
-    assert moments == [b"", b"\x01\x02"]
+    assert moments == seen
+    records = device_records(devices, sums, seen)
+    same, again, moments = devices_from(records)
+    assert (same == devices).all()
+    assert (again == sums).all()
+    assert moments == seen
+    same, again, moments = devices_from([None, records[1]])
+    assert (same["judged"] == [0, 8]).all()
+    assert (again == np.concatenate([empty(1), sums[1:]])).all()
+    assert moments == seen
 
 
 @settings(deadline=None)

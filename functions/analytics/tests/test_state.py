@@ -21,7 +21,8 @@ async def test_a_device_and_its_minutes_are_written_together_and_read_back(
     store = DeviceStore(redis, prefix, 15)
     changes = [change("a", None, b"A", (1, b"m1"), (2, b"m2")), change("b:1", None, b"B")]
     assert await store.save(changes) == set()
-    devices, minutes = await store.load(["b:1", "a", "c"], [("a", 2), ("a", 3), ("a", 1)])
+    devices = await store.devices(["b:1", "a", "c"])
+    minutes = await store.minutes([("a", 2), ("a", 3), ("a", 1)])
     assert [record and record[TOKEN_BYTES:] for record in devices] == [b"B", b"A", None]
     assert minutes == [b"m2", None, b"m1"]
     keys = [key async for key in redis.scan_iter(f"{prefix}:*")]
@@ -36,11 +37,12 @@ async def test_only_the_first_of_two_writers_that_read_the_same_wins(
     """The loser's minutes are not written either; other devices of its write are."""
     store = DeviceStore(redis, prefix, 15)
     await store.save([change("a", None, b"0")])
-    (before,), _ = await store.load(["a"], [])
+    (before,) = await store.devices(["a"])
     assert await store.save([change("a", before, b"1", (7, b"first"))]) == set()
     second = [change("a", before, b"2", (7, b"second"), (8, b"second")), change("b", None, b"2")]
     assert await store.save(second) == {"a"}
-    devices, minutes = await store.load(["a", "b"], [("a", 7), ("a", 8)])
+    devices = await store.devices(["a", "b"])
+    minutes = await store.minutes([("a", 7), ("a", 8)])
     assert [record and record[TOKEN_BYTES:] for record in devices] == [b"1", b"2"]
     assert minutes == [b"first", None]
 
@@ -50,7 +52,7 @@ async def test_a_device_that_was_gone_meanwhile_counts_as_changed(
 ) -> None:
     store = DeviceStore(redis, prefix, 15)
     await store.save([change("a", None, b"0")])
-    (before,), _ = await store.load(["a"], [])
+    (before,) = await store.devices(["a"])
     await redis.delete(*[key async for key in redis.scan_iter(f"{prefix}:*")])
     assert await store.save([change("a", before, b"1")]) == {"a"}
     await store.save([change("a", None, b"2")])
@@ -63,5 +65,5 @@ async def test_many_devices_are_written_by_several_scripts(redis: Redis, prefix:
     await store.save([change("d600", None, b"other")])
     lost = await store.save([change(device, None, b"x", (1, b"m")) for device in ids])
     assert lost == {"d600"}
-    devices, _ = await store.load(ids, [])
+    devices = await store.devices(ids)
     assert sum(record is not None and record.endswith(b"x") for record in devices) == 1_233

@@ -249,7 +249,8 @@ async def test_a_device_takes_the_memory_in_redis_that_the_model_says(redis: Red
 
     moments = np.arange(0, 60_000, 1000).astype(np.uint16).tobytes()
     records = minute_records(empty(minutes), [moments] * minutes)
-    (record,) = device_records(devices_from([None]))
+    nothing, current, _ = devices_from([None])
+    (record,) = device_records(nothing, current, [moments[::2]])  # half a minute on average
     changes = [
         Change(device, None, record, list(enumerate(records, 29_000_000))) for device in devices.ids
     ]

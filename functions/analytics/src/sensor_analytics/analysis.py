@@ -21,7 +21,7 @@ from sensor_analytics.domain.pace import phases, turns
 from sensor_analytics.messages import Delta, Trend, encode, topic
 from sensor_analytics.reports import delta_reports, trend_reports
 from sensor_analytics.state import Change, DeviceStore
-from sensor_shared.adapters.windows import WindowSettings
+from sensor_shared.adapters.windows import MinuteKey, WindowSettings
 from sensor_shared.contracts.errors import Retry
 from sensor_shared.contracts.windows.layout import (
     MINUTE_MS,
@@ -50,6 +50,7 @@ class _Step:
     before: list[bytes | None]
     devices: Devices
     where: Cells
+    was_current: Mask
     sums: Sums
     moments: list[bytes]
     changes: Changes
@@ -123,18 +124,37 @@ class Analysis:
         return np.flatnonzero(~won)
 
     async def _folded(self, observations: Observations) -> _Step:
-        ids, where = observations.device_ids, cells(observations)
-        keys = [
-            (ids[device], minute)
-            for device, minute in zip(where.device.tolist(), where.minute.tolist(), strict=True)
-        ]
-        before, minutes = await self._store.load(ids, keys)
-        devices = devices_from(before)
-        sums, moments = minutes_from(minutes)
+        ids = observations.device_ids
+        before = await self._store.devices(ids)
+        devices, *current = devices_from(before)
+        where = cells(observations, devices)
+        was_current = where.current(devices)
+        sums, moments = await self._minutes(ids, devices, where, *current)
         changes = advance(observations, devices, self._threshold)
         window = self._settings.trend_window
         folded = fold(observations, where, devices, sums, moments, window=window)
-        return _Step(ids, before, devices, where, sums, moments, changes, folded)
+        return _Step(ids, before, devices, where, was_current, sums, moments, changes, folded)
+
+    async def _minutes(
+        self,
+        ids: Sequence[str],
+        devices: Devices,
+        where: Cells,
+        current: Sums,
+        current_moments: Sequence[bytes],
+    ) -> tuple[Sums, list[bytes]]:
+        """Returns what is kept of the cells; of what is later than all else there is nothing."""
+        sums, moments = empty(len(where.device)), [b""] * len(where.device)
+        own = np.flatnonzero(where.current(devices))
+        sums[own] = current[where.device[own]]
+        for at in own.tolist():
+            moments[at] = current_moments[where.device[at]]
+        earlier = np.flatnonzero(where.earlier(devices))
+        found = await self._store.minutes(_keys(ids, where.device[earlier], where.minute[earlier]))
+        sums[earlier], seen = minutes_from(found)
+        for at, one in zip(earlier.tolist(), seen, strict=True):
+            moments[at] = one
+        return sums, moments
 
     async def _trends(self, step: _Step, now: int) -> Iterator[Trend]:
         """Judges the devices whose turn it is; returns what is to be published."""
@@ -184,14 +204,8 @@ class Analysis:
         missing = np.ones(window.shape, dtype=np.bool_)
         missing[row[at_hand], column[at_hand]] = False
         rows, columns = np.nonzero(missing)
-        keys = [
-            (step.device_ids[device], minute)
-            for device, minute in zip(
-                due[rows].tolist(), (first[rows] + columns).tolist(), strict=True
-            )
-        ]
-        _, records = await self._store.load((), keys)
-        window[rows, columns], _ = minutes_from(records)
+        keys = _keys(step.device_ids, due[rows], first[rows] + columns)
+        window[rows, columns], _ = minutes_from(await self._store.minutes(keys))
         return window
 
     def _deltas(self, step: _Step, now: int) -> Iterator[Delta]:
@@ -206,20 +220,31 @@ class Analysis:
 
 
 def _writes(step: _Step) -> list[Change]:
-    """The devices that are not as they were read, with those of their minutes."""
-    changed = np.flatnonzero(step.folded.changed)
+    """The devices that are not as they were read, with those of their earlier minutes."""
+    current = step.where.current(step.devices)
+    # A minute that is current no more leaves the device's record.
+    apart = np.flatnonzero((step.folded.changed | step.was_current) & ~current)
     minutes: dict[int, list[tuple[int, bytes]]] = {}
     for device, minute, record in zip(
-        step.where.device[changed].tolist(),
-        step.where.minute[changed].tolist(),
-        minute_records(step.sums[changed], [step.moments[at] for at in changed.tolist()]),
+        step.where.device[apart].tolist(),
+        step.where.minute[apart].tolist(),
+        minute_records(step.sums[apart], _at(step.moments, apart)),
         strict=True,
     ):
         minutes.setdefault(device, []).append((minute, record))
+    # Each device has one, and cells are in the order of devices.
+    own = np.flatnonzero(current)
+    records = device_records(step.devices, step.sums[own], _at(step.moments, own))
     return [
         Change(step.device_ids[at], before, record, minutes.get(at, ()))
-        for at, (before, record) in enumerate(
-            zip(step.before, device_records(step.devices), strict=True)
-        )
+        for at, (before, record) in enumerate(zip(step.before, records, strict=True))
         if at in minutes or record != before
     ]
+
+
+def _at(moments: Sequence[bytes], cells: Integers) -> list[bytes]:
+    return [moments[at] for at in cells.tolist()]
+
+
+def _keys(ids: Sequence[str], device: Integers, minute: Integers) -> list[MinuteKey]:
+    return [(ids[d], m) for d, m in zip(device.tolist(), minute.tolist(), strict=True)]

@@ -39,7 +39,7 @@ class Change(NamedTuple):
         device_id: whose.
         before: its record as it was read, None when there was none.
         record: its new record; the token is set by `save`.
-        minutes: the records of the minutes that have changed.
+        minutes: the records of earlier minutes that have changed.
     """
 
     device_id: str
@@ -67,15 +67,21 @@ class DeviceStore:
         self._ttl_ms = window * 60_000 + _SPARE_MS
         self._script = redis.register_script(_SAVE)
 
-    async def load(
-        self, devices: Sequence[str], minutes: Sequence[MinuteKey]
-    ) -> tuple[list[bytes | None], list[bytes | None]]:
-        """Returns the records of devices, then those of minutes: see `read_records`.
+    async def devices(self, devices: Sequence[str]) -> list[bytes | None]:
+        """Returns the devices' records, None for a device that is not known.
 
         Raises:
             RedisError, OSError: when Redis does not answer.
         """
-        return await read_records(self._redis, self._keys, devices, minutes)
+        return await read_records(self._redis, [self._keys.device(device) for device in devices])
+
+    async def minutes(self, minutes: Sequence[MinuteKey]) -> list[bytes | None]:
+        """Returns the records of minutes that have one of their own.
+
+        Raises:
+            RedisError, OSError: when Redis does not answer.
+        """
+        return await read_records(self._redis, [self._keys.minute(*minute) for minute in minutes])
 
     async def save(self, changes: Sequence[Change]) -> set[str]:
         """Writes each device unless somebody else has changed it since it was read.

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Annotated, Final, cast
 
+import numpy as np
 from pydantic import Field
 from redis.asyncio import Redis
 
@@ -74,35 +75,31 @@ class WindowKeys:
         self._prefix = f"{prefix}:{VERSION}:"
 
     def device(self, device: str) -> str:
-        """Returns the key of a device's record."""
+        """Returns the key of a device's record, in which its current minute is."""
         return self._prefix + device
 
     def minute(self, device: str, minute: int) -> str:
-        """Returns the key of one of its minutes."""
+        """Returns the key of one of the minutes before that."""
         # A colon may be part of an id, a slash never is.
         return f"{self._prefix}{device}/{minute}"
 
 
-async def read_records(
-    redis: Redis, keys: WindowKeys, devices: Sequence[str], minutes: Sequence[MinuteKey]
-) -> tuple[list[bytes | None], list[bytes | None]]:
-    """Returns the records of devices, then those of minutes.
+async def read_records(redis: Redis, keys: Sequence[str]) -> list[bytes | None]:
+    """Returns what is under these keys, None for nothing.
 
-    Who changes a device meanwhile changes its token too, which a write compares: what was read here
-    in two halves is never written. Many are read in several commands, so that others are served
-    in between.
+    Many are read in several commands, so that others are served in between. Who changes a device
+    meanwhile changes its token too, which a write compares: what was read in two halves is never
+    written.
 
     Raises:
         RedisError, OSError: when Redis does not answer.
     """
-    names = [keys.device(device) for device in devices]
-    names += [keys.minute(device, minute) for device, minute in minutes]
     records: list[bytes | None] = []
-    for at in range(0, len(names), _KEYS_PER_COMMAND):
+    for at in range(0, len(keys), _KEYS_PER_COMMAND):
         # The client's type allows for text too; it is opened without decoding.
-        found = await redis.mget(names[at : at + _KEYS_PER_COMMAND])
+        found = await redis.mget(keys[at : at + _KEYS_PER_COMMAND])
         records += cast("list[bytes | None]", found)
-    return records[: len(devices)], records[len(devices) :]
+    return records
 
 
 async def read_window(
@@ -118,12 +115,13 @@ async def read_window(
         RedisError, OSError: when Redis does not answer.
     """
     keys = WindowKeys(settings.prefix)
-    [record], _ = await read_records(redis, keys, [device], ())
+    record = await redis.get(keys.device(device))
     if record is None:
         return None
-    state = devices_from([record])
+    state, current, _ = devices_from([record])
     last = int(state["latest"][0]) // MINUTE_MS
-    wanted = [(device, minute) for minute in range(last - settings.trend_window + 1, last + 1)]
-    _, records = await read_records(redis, keys, (), wanted)
-    sums, _ = minutes_from(records)
-    return state, sums.reshape(1, -1)
+    before = range(last - settings.trend_window + 1, last)
+    earlier, _ = minutes_from(
+        await read_records(redis, [keys.minute(device, minute) for minute in before])
+    )
+    return state, np.concatenate([earlier, current]).reshape(1, -1)

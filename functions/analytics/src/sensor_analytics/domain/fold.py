@@ -18,11 +18,11 @@ _MINUTES = 2**26  # more minutes than the year 2090 has counted
 
 @dataclass(frozen=True, slots=True)
 class Cells:
-    """The minutes of devices that some readings belong to.
+    """The minutes of devices that some readings belong to, and each device's current one.
 
     Attributes:
         device: (C,) index of the device, ascending.
-        minute: (C,) minutes since the epoch.
+        minute: (C,) minutes since the epoch, ascending within a device.
         of: (N,) the cell of each reading.
     """
 
@@ -30,13 +30,27 @@ class Cells:
     minute: Integers
     of: Integers
 
+    def current(self, devices: Devices) -> Mask:
+        """Returns which cells are their device's current minute, that of its newest reading."""
+        return self.minute == devices["latest"][self.device] // MINUTE_MS
 
-def cells(observations: Observations) -> Cells:
-    """Returns the minutes that the readings belong to, each once, by device and minute."""
-    code = observations.device * _MINUTES + observations.timestamp // MINUTE_MS
-    distinct, of = np.unique(code, return_inverse=True)
-    device, minute = np.divmod(distinct, _MINUTES)
-    return Cells(device, minute, of)
+    def earlier(self, devices: Devices) -> Mask:
+        """Returns which cells lie before their device's current minute."""
+        return self.minute < devices["latest"][self.device] // MINUTE_MS
+
+
+def cells(observations: Observations, devices: Devices) -> Cells:
+    """Returns the minutes of the readings and of the devices, each once, by device and minute.
+
+    Args:
+        observations: in any order.
+        devices: (D,) of `layout.DEVICE`, before these readings.
+    """
+    known = np.flatnonzero(devices["latest"])
+    device = np.concatenate([observations.device, known])
+    minute = np.concatenate([observations.timestamp, devices["latest"][known]]) // MINUTE_MS
+    distinct, of = np.unique(device * _MINUTES + minute, return_inverse=True)
+    return Cells(*np.divmod(distinct, _MINUTES), of[: len(observations)])
 
 
 @dataclass(frozen=True, slots=True)

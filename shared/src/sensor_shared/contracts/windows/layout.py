@@ -1,5 +1,9 @@
 """What is kept per device and per minute of a device, as bytes of fixed layout.
 
+A device's record ends with its current minute, that of its newest reading, because nearly every
+reading belongs to it: one record is read and written for each device. Minutes before it have
+records of their own.
+
 Little-endian, packed. A change of either layout needs a new `VERSION`: it is part of every key,
 so that replicas of both versions can run beside each other.
 """
@@ -15,7 +19,7 @@ from sensor_shared.contracts.readings import DECIMALS, METRICS
 MINUTE_MS: Final = 60_000
 SCALE: Final = 10**DECIMALS
 """Values are whole thousandths, as they are stored: sums of them are exact in any order."""
-VERSION: Final = 1
+VERSION: Final = 2
 _M = len(METRICS)
 
 TOKEN_BYTES: Final = 8
@@ -69,10 +73,16 @@ def empty(count: int) -> Sums:
     return sums
 
 
-def devices_from(records: Sequence[bytes | None]) -> Devices:
-    """Returns the devices' records; a missing one is all zeros."""
-    nothing = bytes(DEVICE.itemsize)
-    return np.frombuffer(b"".join(record or nothing for record in records), DEVICE).copy()
+def devices_from(records: Sequence[bytes | None]) -> tuple[Devices, Sums, list[bytes]]:
+    """Returns the devices, and what `minutes_from` would of their current minutes.
+
+    Of a missing one all is zero, and its minute without a value.
+    """
+    size = DEVICE.itemsize
+    nothing = bytes(size)
+    devices = b"".join(nothing if record is None else record[:size] for record in records)
+    current = [None if record is None else record[size:] for record in records]
+    return np.frombuffer(devices, DEVICE).copy(), *minutes_from(current)
 
 
 def minutes_from(records: Sequence[bytes | None]) -> tuple[Sums, list[bytes]]:
@@ -87,9 +97,12 @@ def minutes_from(records: Sequence[bytes | None]) -> tuple[Sums, list[bytes]]:
     return np.frombuffer(packed, _PACKED).astype(SUMS), moments
 
 
-def device_records(devices: Devices) -> list[bytes]:
-    """Returns each device's record; the opposite of `devices_from`."""
-    return _slices(devices.tobytes(), DEVICE.itemsize)
+def device_records(devices: Devices, sums: Sums, moments: Sequence[bytes]) -> list[bytes]:
+    """Returns each device's record with its current minute; the opposite of `devices_from`."""
+    fixed = _slices(devices.tobytes(), DEVICE.itemsize)
+    return [
+        device + minute for device, minute in zip(fixed, minute_records(sums, moments), strict=True)
+    ]
 
 
 def minute_records(sums: Sums, moments: Sequence[bytes]) -> list[bytes]:
