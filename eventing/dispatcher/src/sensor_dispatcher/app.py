@@ -15,6 +15,7 @@ from sensor_dispatcher.sink import DeadLetters
 from sensor_dispatcher.source import Route, Source
 from sensor_dispatcher.status import Board
 from sensor_dispatcher.wiring import Wiring
+from sensor_shared.runtime import garbage
 
 _WATCH_SECONDS = 1.0
 
@@ -46,6 +47,7 @@ async def run(settings: DispatcherProcess, wiring: Wiring) -> None:
         source.start()
     for ping in pings:
         ping.start()
+    garbage.settle()
     lag = asyncio.create_task(board.keep_lag())
     log = structlog.get_logger()
     log.info("dispatching", sources=len(sources), pings=len(pings), address=runner.addresses)

@@ -25,6 +25,7 @@ from sensor_producer.settings import ProducerConfig, ProducerSettings
 from sensor_producer.simulator import Simulator
 from sensor_producer.spool import Spool
 from sensor_shared.contracts.events import new_id
+from sensor_shared.runtime import garbage
 from sensor_shared.runtime.settings import SettingsError
 from sensor_shared.telemetry.logs import configure, logger
 
@@ -89,6 +90,7 @@ def produce(config: ProducerConfig, stop: threading.Event) -> int:
             partitions=partitions,
             metrics_port=port,
         )
+        garbage.settle()
         simulator.run(stop, duration=settings.duration, max_readings=settings.max_readings)
         left = simulator.finish(settings.stop_timeout)
     if left:

@@ -5,7 +5,6 @@ paths that `func` uses too.
 """
 
 import asyncio
-import gc
 import importlib.util
 import signal
 import sys
@@ -15,7 +14,7 @@ from types import ModuleType
 import functions_framework.aio
 import uvicorn
 
-from sensor_shared.runtime import health
+from sensor_shared.runtime import garbage, health
 from sensor_shared.runtime.connection import limited
 from sensor_shared.runtime.function import (
     SCOPE_KEY,
@@ -73,9 +72,7 @@ class FrameworkApp:
     async def _lifespan(self, receive: Receive, send: Send) -> None:
         await receive()
         await self._function.start()
-        # Modules and clients stay for good: a collection of garbage need not look at them.
-        gc.collect()
-        gc.freeze()
+        garbage.settle()
         await send({"type": "lifespan.startup.complete"})
         await receive()
         await self._function.stop()

@@ -13,7 +13,7 @@ from typing import Final
 
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
-from sensor_shared.runtime import health
+from sensor_shared.runtime import garbage, health
 from sensor_shared.runtime.function import AsgiApp, Function, Leaving, Receive, Scope, Send
 from sensor_shared.runtime.responses import respond_problem
 from sensor_shared.runtime.settings import SettingsError
@@ -92,6 +92,7 @@ class Hosted:
             self._log.exception(_FAILED)
             self._state = _FAILED
         else:
+            garbage.settle()
             self._state = _SERVING
             self._log.info("serving")
 
