@@ -33,6 +33,7 @@ from sensor_shared.contracts.events import SENSOR_DATA, new_id
 
 _STEP_SECONDS = 0.05
 _MOST_AT_ONCE = 20_000
+_LINGER_SECONDS = 0.005
 _QUEUE = 10_000
 _METADATA_SECONDS = 10.0
 _FLUSH_SECONDS = 30.0
@@ -140,8 +141,9 @@ def _now_us() -> int:
 
 def _make(brokers: str, topic: str, form: Form, devices_count: int) -> Feed:
     settings = ProducerConfig().producer
-    # One step may be as many records as it has readings.
-    client = connect(brokers, linger=0, queue_records=_QUEUE + _MOST_AT_ONCE)
+    # One step may be as many records as it has readings: they are sent together, as Kafka's own
+    # clients do unless they are told otherwise.
+    client = connect(brokers, linger=_LINGER_SECONDS, queue_records=_QUEUE + _MOST_AT_ONCE)
     partitions = count_partitions(client, topic, _METADATA_SECONDS)
     devices = make_devices(devices_count, settings.seed)
     fleet = Fleet(devices, Dice(settings.seed, devices_count), 1.0, ProducerConfig().faults)
