@@ -141,9 +141,10 @@ def _now_us() -> int:
 
 def _make(brokers: str, topic: str, form: Form, devices_count: int) -> Feed:
     settings = ProducerConfig().producer
-    # One step may be as many records as it has readings: they are sent together, as Kafka's own
-    # clients do unless they are told otherwise.
-    client = connect(brokers, linger=_LINGER_SECONDS, queue_records=_QUEUE + _MOST_AT_ONCE)
+    # One step may be as many records as it has readings. Those of one reading are sent together, as
+    # Kafka's own clients do unless they are told otherwise; batches are what was sent together.
+    linger = _LINGER_SECONDS if form is Form.SINGLE else 0
+    client = connect(brokers, linger=linger, queue_records=_QUEUE + _MOST_AT_ONCE)
     partitions = count_partitions(client, topic, _METADATA_SECONDS)
     devices = make_devices(devices_count, settings.seed)
     fleet = Fleet(devices, Dice(settings.seed, devices_count), 1.0, ProducerConfig().faults)
