@@ -13,7 +13,7 @@ from typing import Any
 from rich.console import Console
 
 from load.bench.api import scenarios
-from load.bench.flow import baseline, limits, machine, report, steady, storage
+from load.bench.flow import baseline, limits, machine, pace, report, steady, storage
 from load.bench.flow.bed import Bed, BenchError
 from load.bench.flow.holding import PARTS, WIRING
 from sensor_local.failure import StartError
@@ -75,9 +75,14 @@ def _measure(
 
     if "steady" in options.only:
         with part("steady"):
+            before = pace.pace()
+            tell(f"pace: {pace.words(before)}")
             results["steady"] = steady.measure(
                 warm_up=options.warm_up, seconds=options.seconds, tell=tell
             )
+            after = pace.pace()
+            tell(f"pace: {pace.words(after)}")
+            results["steady"]["pace"] = {"before": before, "after": after}
     if set(options.only) - {"steady", "api"}:
         tell("starting the consumer path")
         with part("the consumer path"), Bed(PARTS, tell) as bed:

@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from load.bench.api.marks import MARKS as API_MARKS
+from load.bench.flow import pace
 from load.bench.flow.limits import MARKS
 from load.bench.mark import Mark, Results
 
@@ -39,6 +40,8 @@ slowness of the system. The faults that are left take up to 1 % of 10,000 readin
     """Stored and in Redis: of all readings of the window, from the consumer's histograms,
 interpolated within their buckets. By REST: single readings, chosen at random moments, asked for
 every 4 ms, so up to that much too high.""",
+    """Pace: work that no change of the system touches, done just before and after steady. Figures
+of two runs are comparable as far as it is the same.""",
     "RSS counts memory that processes share in each of them; PSS counts it once.",
     """Max: parts, dispatcher, consumer and alerts run, and a load generator on the same machine,
 whose CPU is shown. Held: over the window the backlog of readings grows by less than 1 % of the
@@ -109,6 +112,8 @@ def _tables(results: Results) -> Iterator[RenderableType]:
             total += f" (PSS {_number(steady['pss_mb_total'])})"
         processes.add_row("all", f"{steady['cpu_cores_total']:.3f}", total, style="bold")
         yield processes
+        for when, found in steady.get("pace", {}).items():
+            yield Text(f"pace {when} steady: {pace.words(found)}")
     if limits := results["details"].get("max"):
         yield _cores({form: one["best"] for form, one in limits.items() if one["best"]})
     if baseline := results["baseline"]:

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from load.bench.flow import meter, report
+from load.bench.flow import meter, pace, report
 from load.bench.flow.baseline import compare, per_million
 from load.bench.flow.gateway import Oracle
 from load.bench.flow.holding import Backlog, Held
@@ -123,6 +123,10 @@ def results(**steady: Any) -> dict[str, Any]:
             "pss_mb_total": 380.0,
             "lost": 0,
             "duplicated": 3,
+            "pace": {
+                "before": {"python_ms": 131.2, "memory_ms": 12.0},
+                "after": {"python_ms": 187.0, "memory_ms": 20.0},
+            },
             **steady,
         },
         "max": {"arrow": 120_000, "json": None, "single": 2_499},
@@ -163,6 +167,8 @@ def test_the_report_shows_each_figure_with_its_verdict() -> None:
     assert "met, just" in line("CPU per reading")
     assert "3 missed" in line("missed:")
     assert "400 (PSS 380)" in "".join(lines)
+    assert "131 ms" in line("pace before steady")
+    assert "187 ms" in line("pace after steady")
 
 
 def test_a_report_of_one_piece_shows_the_rest_as_not_measured() -> None:
@@ -171,6 +177,13 @@ def test_a_report_of_one_piece_shows_the_rest_as_not_measured() -> None:
     console.print(report.tables({**nothing, "details": {}}))
     assert isinstance(console.file, io.StringIO)
     assert console.file.getvalue().count("not measured") == len(report.PASS_MARKS)
+
+
+def test_the_pace_is_that_of_work_that_always_is_the_same() -> None:
+    found = pace.pace()
+    assert found.keys() == {"python_ms", "memory_ms"}
+    assert all(took > 0 for took in found.values())
+    assert f"{found['python_ms']:.0f} ms" in pace.words(found)
 
 
 def test_the_file_is_the_results_as_json(tmp_path: Path) -> None:
