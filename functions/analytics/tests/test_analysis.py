@@ -1,7 +1,6 @@
 """Steps on the real Redis: redelivery, several replicas, lines that break."""
 
 import asyncio
-import json
 import random
 from typing import Any
 
@@ -9,20 +8,18 @@ import numpy as np
 import pytest
 from redis.asyncio import Redis
 
-from sensor_analytics.analysis import Analysis
 from sensor_analytics.state import DeviceStore
 from sensor_shared.adapters.redis import RedisSettings, connect
-from sensor_shared.adapters.windows import WindowSettings
 from sensor_shared.contracts.errors import Retry
 from sensor_shared.contracts.events import rfc3339_ms
 from sensor_shared.contracts.windows.layout import MINUTE_MS, devices_from, minutes_from
 from sensor_shared.testing.line import Line
 
-from .conftest import Row, batch_of
+from .conftest import Row
+from .replica import BEGIN, Replica
 
 pytestmark = pytest.mark.integration
 
-BEGIN = 1_795_462_320_000
 IDS = [f"temperature_sensor_{number:06d}" for number in range(40)]
 
 
@@ -30,27 +27,6 @@ IDS = [f"temperature_sensor_{number:06d}" for number in range(40)]
 def _in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is read of the devices of one step takes many commands, others write in between."""
     monkeypatch.setattr("sensor_shared.adapters.windows._KEYS_PER_COMMAND", 7)
-
-
-class Replica:
-    """One replica's analysis with a clock that the test moves."""
-
-    def __init__(self, redis: Redis, prefix: str, **settings: Any):
-        self.now_ms = BEGIN
-        self.published: list[tuple[str, dict[str, Any]]] = []
-        own = WindowSettings(**{"delta_interval": 0} | settings)
-        self.analysis = Analysis(
-            DeviceStore(redis, prefix, own.trend_window),
-            lambda topic, payload: self.published.append((topic, json.loads(payload))),
-            own,
-            now_ms=lambda: self.now_ms,
-        )
-
-    async def take(self, *events: list[Row]) -> None:
-        await self.analysis.take([batch_of(rows) for rows in events])
-
-    def of(self, kind: str) -> list[dict[str, Any]]:
-        return [message for topic, message in self.published if topic.endswith(f"/{kind}")]
 
 
 def events(seconds: int, *, size: int = 25, seed: int = 1) -> list[list[Row]]:
@@ -81,12 +57,13 @@ async def state(redis: Redis, prefix: str, seconds: int) -> dict[str, Any]:
     keys = [(device, minute) for device in IDS for minute in minutes]
     devices, *current = devices_from(await store.devices(IDS))
     earlier = minutes_from(await store.minutes(keys))
+    kept: list[Any] = [current, earlier]
     return {
         "latest": devices["latest"].tolist(),
         "last": [devices["last_at"].tolist(), devices["last"].tolist()],
         "minutes": [
             (sums.tobytes(), [sorted(np.frombuffer(seen, "<u2").tolist()) for seen in moments])
-            for sums, moments in (current, earlier)
+            for sums, moments in kept
         ],
     }
 

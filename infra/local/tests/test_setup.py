@@ -82,7 +82,7 @@ def test_the_topics_that_the_contracts_name_are_declared() -> None:
     assert {events.SENSOR_DATA, events.SENSOR_ALERTS, events.DEAD_LETTERS} <= declared.keys()
     assert declared[events.SENSOR_DATA].settings == {
         "retention.ms": "86400000",
-        "retention.bytes": "536870912",
+        "retention.bytes": "268435456",
         "max.message.bytes": "1048576",
     }
 

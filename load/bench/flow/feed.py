@@ -1,8 +1,9 @@
 """The load: the simulated fleet's readings at any rate, as cheaply as they can be made.
 
 `python -m load.bench.flow.feed --form arrow --rate 100000` measures, encodes and sends as the
-producer does, but in larger steps and without ledger, late or repeated deliveries, so that it
-leaves the machine to what is measured. Every second of the fleet is `rate` devices.
+producer does, but in larger steps, without ledger, late or repeated deliveries, and single readings
+in company, so that it leaves the machine to what is measured. Every second of the fleet is `rate`
+devices.
 
 Each line that it writes, one after every step, is a JSON object that says how many readings Kafka
 has acknowledged. Readings that would be rejected are not sent: each that was acknowledged must

@@ -118,11 +118,10 @@ class GroupConsumer(threading.Thread):
         self._stopping.set()
         self._room.set()
 
-    def close(self) -> None:
-        """Commits what is finished, leaves the group, ends the thread."""
+    def begin_close(self) -> None:
+        """Lets the thread commit what is finished, leave the group and end."""
         self.stop_polling()
         self._closing.set()
-        self.join()
 
     # --- in the thread
 

@@ -85,8 +85,14 @@ class Source:
         for delivery in self._deliveries:
             delivery.cancel()
         # Together: a group's rebalance ends only when all its members answer. None takes records.
-        await asyncio.gather(*(asyncio.to_thread(c.close) for c in self.consumers))
+        for consumer in self.consumers:
+            consumer.begin_close()
+        await asyncio.to_thread(self._join)
         self._route.sender.close()
+
+    def _join(self) -> None:
+        for consumer in self.consumers:
+            consumer.join()
 
     def _hand_over(self, consumer: GroupConsumer, batch: Batch) -> None:
         self._loop.call_soon_threadsafe(self._dispatch, consumer, batch)

@@ -44,7 +44,12 @@ _ATTEMPTS = 8
 
 @dataclass(slots=True)
 class _Step:
-    """The devices of one step with their minutes, before and after the fold."""
+    """The devices of one step with their minutes, before and after the fold.
+
+    Attributes:
+        before: the devices' records as they were read.
+        was_current: (C,) cells that were in these records.
+    """
 
     device_ids: Sequence[str]
     before: list[bytes | None]
@@ -126,10 +131,10 @@ class Analysis:
     async def _folded(self, observations: Observations) -> _Step:
         ids = observations.device_ids
         before = await self._store.devices(ids)
-        devices, *current = devices_from(before)
+        devices, current, current_moments = devices_from(before)
         where = cells(observations, devices)
         was_current = where.current(devices)
-        sums, moments = await self._minutes(ids, devices, where, *current)
+        sums, moments = await self._minutes(ids, devices, where, current, current_moments)
         changes = advance(observations, devices, self._threshold)
         window = self._settings.trend_window
         folded = fold(observations, where, devices, sums, moments, window=window)
@@ -143,7 +148,7 @@ class Analysis:
         current: Sums,
         current_moments: Sequence[bytes],
     ) -> tuple[Sums, list[bytes]]:
-        """Returns what is kept of the cells; of what is later than all else there is nothing."""
+        """Returns what is kept of the cells; minutes after the current one have no record yet."""
         sums, moments = empty(len(where.device)), [b""] * len(where.device)
         own = np.flatnonzero(where.current(devices))
         sums[own] = current[where.device[own]]

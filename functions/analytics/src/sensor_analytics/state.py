@@ -12,7 +12,7 @@ from sensor_shared.contracts.windows.layout import TOKEN_BYTES
 _SPARE_MS = 120_000
 _DEVICES_PER_SCRIPT = 150  # bounds how long one script holds Redis up
 
-# For each device: its key and the keys of its minutes; the token that its record began with
+# For each device: its key and the keys of its earlier minutes; the token that its record began with
 # when it was read, the new record, the number of minutes and their new records.
 _SAVE = """
 local lost, key, arg, device = {}, 1, 2, 0
@@ -67,21 +67,21 @@ class DeviceStore:
         self._ttl_ms = window * 60_000 + _SPARE_MS
         self._script = redis.register_script(_SAVE)
 
-    async def devices(self, devices: Sequence[str]) -> list[bytes | None]:
+    async def devices(self, ids: Sequence[str]) -> list[bytes | None]:
         """Returns the devices' records, None for a device that is not known.
 
         Raises:
             RedisError, OSError: when Redis does not answer.
         """
-        return await read_records(self._redis, [self._keys.device(device) for device in devices])
+        return await read_records(self._redis, [self._keys.device(device) for device in ids])
 
-    async def minutes(self, minutes: Sequence[MinuteKey]) -> list[bytes | None]:
+    async def minutes(self, wanted: Sequence[MinuteKey]) -> list[bytes | None]:
         """Returns the records of minutes that have one of their own.
 
         Raises:
             RedisError, OSError: when Redis does not answer.
         """
-        return await read_records(self._redis, [self._keys.minute(*minute) for minute in minutes])
+        return await read_records(self._redis, [self._keys.minute(*minute) for minute in wanted])
 
     async def save(self, changes: Sequence[Change]) -> set[str]:
         """Writes each device unless somebody else has changed it since it was read.

@@ -115,7 +115,7 @@ async def read_window(
         RedisError, OSError: when Redis does not answer.
     """
     keys = WindowKeys(settings.prefix)
-    record = await redis.get(keys.device(device))
+    [record] = await read_records(redis, [keys.device(device)])
     if record is None:
         return None
     state, current, _ = devices_from([record])

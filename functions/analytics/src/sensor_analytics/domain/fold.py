@@ -32,11 +32,13 @@ class Cells:
 
     def current(self, devices: Devices) -> Mask:
         """Returns which cells are their device's current minute, that of its newest reading."""
-        return self.minute == devices["latest"][self.device] // MINUTE_MS
+        mask: Mask = self.minute == devices["latest"][self.device] // MINUTE_MS
+        return mask
 
     def earlier(self, devices: Devices) -> Mask:
         """Returns which cells lie before their device's current minute."""
-        return self.minute < devices["latest"][self.device] // MINUTE_MS
+        mask: Mask = self.minute < devices["latest"][self.device] // MINUTE_MS
+        return mask
 
 
 def cells(observations: Observations, devices: Devices) -> Cells:
