@@ -17,15 +17,15 @@ from sensor_producer.records import RecordMaker
 from sensor_producer.settings import Form
 
 TREND_MINUTES = 15 + 2
-"""Minutes of a device that analytics keeps in Redis: the window, and two to spare."""
+"""Minutes of a device that analytics keeps beside its current one: the window, and two to spare."""
 KEY_BYTES = 58
 """Of each key in Redis's own tables: `used_memory` grew by so much more than `MEMORY USAGE` said,
 at 38,000 keys that expire."""
 LATEST_BYTES = 350
 """Memory in Redis of a device's latest reading, twice around the end of a period, and of its place
 among those last seen."""
-STATE_BYTES = 220
-"""Memory in Redis of a device's record of analytics."""
+STATE_BYTES = 385
+"""Memory in Redis of a device's record of analytics with its current minute, without moments."""
 MINUTE_BYTES = 340
 """Memory in Redis of one minute of a device, without its moments."""
 MOMENT_BYTES = 2
@@ -71,13 +71,16 @@ def reading_bytes(readings_per_record: int) -> tuple[float, float]:
 
 def redis_bytes(devices: float, interval: float, events: float) -> float:
     """Returns the memory of all that the system keeps in Redis while it runs."""
-    minute = MINUTE_BYTES + MOMENT_BYTES * 60 / interval if interval < 60 else MINUTE_BYTES
     minutes = TREND_MINUTES * min(1.0, 60 / interval)
-    device = LATEST_BYTES + STATE_BYTES + minutes * minute
+    current = STATE_BYTES + _moments_bytes(interval) / 2  # half full on average
+    device = LATEST_BYTES + current + minutes * (MINUTE_BYTES + _moments_bytes(interval))
     return devices * device + events * REMEMBERED_SECONDS * EVENT_BYTES
 
 
 def redis_traffic_bytes(interval: float) -> float:
     """Returns the bytes to and from Redis for one reading: it is shown, and folded in."""
-    minute = MINUTE_BYTES + MOMENT_BYTES * 60 / interval if interval < 60 else MINUTE_BYTES
-    return LATEST_BYTES + 2 * (STATE_BYTES + minute)
+    return LATEST_BYTES + 2 * (STATE_BYTES + _moments_bytes(interval) / 2)
+
+
+def _moments_bytes(interval: float) -> float:
+    return MOMENT_BYTES * 60 / interval if interval < 60 else 0.0

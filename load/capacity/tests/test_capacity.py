@@ -257,8 +257,10 @@ async def test_a_device_takes_the_memory_in_redis_that_the_model_says(redis: Red
     store = DeviceStore(redis, "capacity", minutes - 2)
     assert await store.save(changes) == set()
     windows = await memory(redis, "capacity:*") / count
+    record_alone = windows - await memory(redis, "capacity:*/*") / count + sizes.KEY_BYTES
 
     assert latest / count == pytest.approx(sizes.LATEST_BYTES, rel=0.2)
+    assert record_alone == pytest.approx(sizes.STATE_BYTES + len(moments) / 2, rel=0.1)
     windows += (1 + minutes) * sizes.KEY_BYTES
     assert windows == pytest.approx(sizes.redis_bytes(1, 1.0, 0) - sizes.LATEST_BYTES, rel=0.1)
 
