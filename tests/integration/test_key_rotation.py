@@ -49,7 +49,8 @@ def services(
 ) -> Iterator[Services]:
     number = asyncio.run(rest.empty_database(redis_server.host, redis_server.port, worker_id))
     sections = {
-        "redis": {"port": redis_server.port, "db": number},
+        # A session that began while Redis did not answer is known to its auth alone.
+        "redis": {"port": redis_server.port, "db": number, "timeout": 10},
         "clickhouse": {
             "port": clickhouse_server.port,
             "user": clickhouse_server.user,
