@@ -105,8 +105,7 @@ def _measure_path(
             for form in options.forms
         }
         results["max"] = {
-            form: None if one.best is None else round(one.best.stored)
-            for form, one in found.items()
+            form: 0 if one.best is None else round(one.best.stored) for form, one in found.items()
         }
         results["details"]["max"] = {form: one.as_json() for form, one in found.items()}
         if "arrow" in found and found["arrow"].best:

@@ -25,6 +25,8 @@ _STORED = "sensor_consumer_readings_stored_total"
 STEADY_SLOPE = 0.01
 _LONGEST_BACKLOG = 1.0
 _HOPELESS_BACKLOG = 3.0
+_SETTLED_BACKLOG = 0.1
+_SETTLE_SECONDS = 10.0
 _FIRST_LINE_SECONDS = 30.0
 
 
@@ -177,7 +179,7 @@ def hold(
         bed: with `PARTS` and the dispatcher.
         form: of the records.
         rate: readings per second.
-        warm_up: seconds before the window.
+        warm_up: seconds before the window, and up to ten more until what gathered is stored.
         seconds: of the window; it ends early when the backlog is hopeless.
         slope: of the backlog that still counts as held, as a share of the rate.
         tell: takes one line for people.
@@ -189,6 +191,13 @@ def hold(
     stored_before = bed.scrape("consumer").total(_STORED) or 0.0
     with Load(bed, "--form", form, "--rate", f"{rate:.0f}") as load:
         time.sleep(warm_up)
+        settled_by = time.monotonic() + _SETTLE_SECONDS
+        while time.monotonic() < settled_by:
+            # What gathers while all begin is no sign of what can be held.
+            stored = (bed.scrape("consumer").total(_STORED) or 0.0) - stored_before
+            if load.acknowledged - stored < _SETTLED_BACKLOG * rate:
+                break
+            time.sleep(0.5)
         first = bed.scrape("consumer")
         sent_first, records_first, sent_at = load.acknowledged, load.records, load.at
         cpu = meter.sample(bed.pids())

@@ -45,8 +45,8 @@ of two runs are comparable as far as it is the same.""",
     "RSS counts memory that processes share in each of them; PSS counts it once.",
     """Max: parts, dispatcher, consumer and alerts run, and a load generator on the same machine,
 whose CPU is shown. Held: over the window the backlog of readings grows by less than 1 % of the
-rate and is never more than one second's. Each row is counted. Single readings go to Kafka together
-with those of the next 5 ms, as its clients do by default.""",
+rate and is never more than one second's. Each row is counted; 0 says that no rate was held. Single
+readings go to Kafka together with those of the next 5 ms, as its clients do by default.""",
     """Api: by raw HTTP over 64 connections from a process of its own, 100,000 devices, no request
 before the answer to the last one. Of a core: per second of the gateway's CPU time. Latencies count
 from the moment at which a request was due.""",
