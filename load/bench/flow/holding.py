@@ -12,7 +12,7 @@ import numpy as np
 
 from load.bench.flow import feed, meter
 from load.bench.flow.bed import Bed, BenchError
-from sensor_local.figures import quantile
+from sensor_local.figures import Scrape, quantile
 
 WIRING = ("01-sensor-data-to-consumer.yaml", "06-dead-letters.yaml")
 """The dispatcher feeds the consumer alone."""
@@ -190,13 +190,17 @@ def hold(
     rows_before = _rows(bed)
     stored_before = bed.scrape("consumer").total(_STORED) or 0.0
     with Load(bed, "--form", form, "--rate", f"{rate:.0f}") as load:
+
+        def waiting(seen: Scrape) -> float:
+            stored = (seen.total(_STORED) or 0.0) - stored_before
+            return max(0.0, load.acknowledged - stored)
+
         time.sleep(warm_up)
+        # What gathers while all begin is no sign of what can be held.
         settled_by = time.monotonic() + _SETTLE_SECONDS
-        while time.monotonic() < settled_by:
-            # What gathers while all begin is no sign of what can be held.
-            stored = (bed.scrape("consumer").total(_STORED) or 0.0) - stored_before
-            if load.acknowledged - stored < _SETTLED_BACKLOG * rate:
-                break
+        while time.monotonic() < settled_by and (
+            waiting(bed.scrape("consumer")) >= _SETTLED_BACKLOG * rate
+        ):
             time.sleep(0.5)
         first = bed.scrape("consumer")
         sent_first, records_first, sent_at = load.acknowledged, load.records, load.at
@@ -207,8 +211,7 @@ def hold(
             time.sleep(min(1.0, seconds / 10))
             now = bed.scrape("consumer")
             times.append(time.monotonic() - began)
-            stored = (now.total(_STORED) or 0.0) - stored_before
-            backlog.append(max(0.0, load.acknowledged - stored))
+            backlog.append(waiting(now))
             if len(times) > 2 and backlog[-1] > _HOPELESS_BACKLOG * rate:
                 break
         took = load.at - sent_at
