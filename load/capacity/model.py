@@ -51,6 +51,7 @@ class Plan:
     server_gb: float = _given(30_000.0, "GB of its disks")
     memory_per_core_gib: float = _given(4.0, "GiB of ClickHouse and Kafka, most of it page cache")
     partition_mb: float = _given(5.0, "MB per second that one partition is planned for")
+    min_partitions: int = _given(12, "partitions of sensor-data in the manifests")
     prices: Prices = field(default_factory=Prices)
 
     @property
@@ -132,7 +133,9 @@ def size(plan: Plan, measured: Measured) -> Sizing:
     prices = plan.prices
     return Sizing(
         pods=pods,
-        partitions=max(2 * pods["dispatcher"], ceil(kafka_mb / plan.partition_mb)),
+        partitions=max(
+            plan.min_partitions, 2 * pods["dispatcher"], ceil(kafka_mb / plan.partition_mb)
+        ),
         kafka_cores=kafka_cores,
         kafka_gb=kafka_gb,
         clickhouse_cores=clickhouse_cores,

@@ -9,12 +9,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+import yaml
 from redis.asyncio import Redis
 
 from load.capacity import render, sizes
 from load.capacity.__main__ import DOCUMENT, RESULTS, SIZES, main
 from load.capacity.costs import Cost, Measured, Point, ResultsError, read, separate
-from load.capacity.limits import limits
+from load.capacity.limits import ROOT, limits
 from load.capacity.model import Plan, Prices, network_bytes, size, stored_gb
 from sensor_analytics.state import Change, DeviceStore
 from sensor_local.testing import Address
@@ -115,7 +116,8 @@ def test_a_plan_is_worked_out_as_by_hand(measured: Measured) -> None:
     assert sizing.redis_processes == 5
     in_kafka, _ = sizes.reading_bytes(250)
     assert sizing.kafka_gb == pytest.approx(100_000 * in_kafka * 86_400 * 3 / 1e9)
-    assert sizing.partitions == 2 * sizing.pods["dispatcher"]
+    assert sizing.pods["dispatcher"] < 4
+    assert sizing.partitions == plan.min_partitions
     expected = sizing.cores * 10 + sizing.memory_gib * 2 + sizing.storage_gb * 0.5
     dear = replace(plan, prices=Prices(core=10, memory_gib=2, storage_gb=0.5))
     assert size(dear, measured).cost == pytest.approx(expected)
@@ -136,6 +138,18 @@ def test_slower_devices_take_less_of_everything(measured: Measured) -> None:
     plan = Plan(devices=1e6, interval=60)
     assert stored_gb(plan, measured) > 1e6 * 28_800 * 365 / 1e9
     assert network_bytes(plan, measured, 100, 120) > 0
+
+
+def test_a_plan_has_at_least_the_partitions_of_the_manifests(measured: Measured) -> None:
+    topics = (ROOT / "infra/knative/topics/topics.yaml").read_text(encoding="utf-8")
+    delivered = {
+        topic["metadata"]["name"]: topic["spec"]["partitions"]
+        for topic in yaml.safe_load_all(topics)
+        if topic
+    }
+    assert size(Plan(devices=1), measured).partitions == delivered["sensor-data"]
+    many = size(Plan(devices=1_000_000), measured)
+    assert many.partitions == 2 * many.pods["dispatcher"] > delivered["sensor-data"]
 
 
 def test_limits_come_in_the_order_in_which_they_are_met(measured: Measured) -> None:
