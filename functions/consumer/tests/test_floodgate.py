@@ -49,15 +49,23 @@ def gate(shelf: Shelf, clock: Clock, **settings: float) -> Floodgate:
 
 
 def test_the_share_is_that_of_the_last_seconds() -> None:
-    shares = Shares(10)
+    shares = Shares(10, 1)
     shares.add(1.0, 5.0)
     shares.add(0.5, 6.0)
-    assert shares.mean(6.0, 1) == 0.75
-    assert shares.mean(15.5, 1) == 0.5  # second 5 has left the window
-    assert shares.mean(16.0, 1) == 0.0
+    assert shares.mean(6.0) == 0.75
+    assert shares.mean(15.5) == 0.5  # second 5 has left the window
+    assert shares.mean(16.0) == 0.0
     shares.add(1.0, 1_000_000.0)
-    assert shares.mean(1_000_000.0, 1) == 1.0
-    assert shares.mean(1_000_000.0, 2) == 0.0  # one event says nothing
+    assert shares.mean(1_000_000.0) == 1.0
+
+
+def test_where_few_come_in_the_window_the_last_ones_count() -> None:
+    shares = Shares(10, 3)
+    for number, share in enumerate((0.0, 1.0, 0.5, 1.0)):
+        shares.add(share, number * 8.0)
+        expected = {2: 0.5, 3: 2.5 / 3}.get(number, 0.0)  # two events say nothing
+        assert shares.mean(number * 8.0) == pytest.approx(expected)
+    assert shares.mean(34.0) == 0.0  # silence
 
 
 async def test_in_a_flood_events_without_a_good_reading_become_dead_letters_and_the_rest_is_stored() -> (  # noqa: E501
@@ -76,6 +84,18 @@ async def test_in_a_flood_events_without_a_good_reading_become_dead_letters_and_
     mixed = delivery(good=1, bad=99)
     await floodgate.add(mixed)
     assert shelf.taken[4:] == [mixed]
+
+
+async def test_a_flood_of_a_few_large_events_is_one_too() -> None:
+    clock = Clock()
+    floodgate = gate(Shelf(), clock)
+    for _ in range(4):
+        assert floodgate.trouble is None
+        await floodgate.add(delivery(bad=1_000))
+        clock.now += 9
+    assert floodgate.trouble is not None
+    with pytest.raises(Poison):
+        await floodgate.add(delivery(bad=1_000))
 
 
 async def test_a_flood_ends_by_itself_when_good_events_are_the_most_again() -> None:

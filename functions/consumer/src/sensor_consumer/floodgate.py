@@ -36,9 +36,12 @@ class Shares:
 
     Args:
         seconds: length of the window, which moves on by whole seconds.
+        least: events that the mean is taken of. Where fewer came in the window, as large ones do,
+            the last ones before it count too.
     """
 
-    def __init__(self, seconds: int):
+    def __init__(self, seconds: int, least: int):
+        self._last = deque[float](maxlen=least)
         self._events = [0] * seconds
         self._rejected = [0.0] * seconds
         self._second = 0
@@ -48,12 +51,17 @@ class Shares:
         place = self._move(int(now)) % len(self._events)
         self._events[place] += 1
         self._rejected[place] += share
+        self._last.append(share)
 
-    def mean(self, now: float, least: int) -> float:
-        """Returns the mean share, 0.0 where there were fewer than `least` events."""
+    def mean(self, now: float) -> float:
+        """Returns the mean share, 0.0 where no event came in the window or too few ever."""
         self._move(int(now))
         events = sum(self._events)
-        return sum(self._rejected) / events if events >= least else 0.0
+        if not events or len(self._last) < (self._last.maxlen or 0):
+            return 0.0
+        if events < len(self._last):
+            return sum(self._last) / len(self._last)
+        return sum(self._rejected) / events
 
     def _move(self, second: int) -> int:
         for passed in range(max(self._second + 1, second + 1 - len(self._events)), second + 1):
@@ -85,7 +93,7 @@ class Floodgate:
         self._store = store
         self._settings = settings
         self._clock = clock
-        self._shares = Shares(settings.window_seconds)
+        self._shares = Shares(settings.window_seconds, settings.min_events)
         self._share = 0.0
         self._flooded = False
         self._refused = 0
@@ -121,7 +129,7 @@ class Floodgate:
 
     def look(self) -> None:
         """Judges anew; to be called about every second, since a flood can end in silence."""
-        self._share = self._shares.mean(self._clock(), self._settings.min_events)
+        self._share = self._shares.mean(self._clock())
         highest = self._settings.max_share
         if not self._flooded and self._share > highest:
             self._begin()

@@ -66,7 +66,7 @@ class FloodSettings(Section):
     window_seconds: Annotated[int, Field(gt=0, le=3_600)] = 30
     """Over which the share of rejects is taken."""
     min_events: Count = 30
-    """Fewer events in the window say nothing."""
+    """Fewer say nothing: where fewer came in the window, those before it count too."""
     max_share: Annotated[float, Field(gt=0, le=1)] = 0.5
     """Mean share of rejects in an event; above it is a flood, at half of it the flood is over.
     1 takes any share."""
