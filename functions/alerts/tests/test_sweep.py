@@ -145,6 +145,33 @@ async def test_an_alert_ends_below_its_clear_threshold_and_not_between(
     assert (await service.history(device_id=who)).alerts[0].alert_id == again
 
 
+async def test_breaches_of_alerts_that_are_over_change_nothing_when_they_are_replayed(
+    world: World,
+) -> None:
+    """What a replay of sensor-data reports: the same breaches, with the same ids."""
+    service, who = await world.ready(), fresh()
+    begin, breaches = now_ms() - 3_600_000, []
+    for at, value in ((0, 95.0), (1_000, 112.0), (600_000, 97.0)):
+        sent = request(who, temperature=value)
+        sent.timestamp.FromMilliseconds(begin + at)
+        breaches.append(sent)
+        await stored(world, who, (begin + at, value))
+        await service.send(sent)
+        await stored(world, who, (begin + at + 500, 20))
+        await service.sweep()
+    everything = (
+        "SELECT alert_id, state, severity, count, value, cleared_at FROM alerts FINAL ORDER BY 1",
+        "SELECT alert_id, version, kind, change_id FROM alert_changes FINAL ORDER BY 1, 2",
+    )
+    before = [await world.rows(sql) for sql in everything]
+    assert (await state(world, who))[0][0] == "cleared"
+    assert len(before[1]) >= 3, "raised and cleared, and once more"
+    for sent in breaches:
+        assert (await service.send(sent)).success
+    await service.sweep()
+    assert [await world.rows(sql) for sql in everything] == before
+
+
 async def test_an_older_reading_that_comes_late_clears_nothing(world: World) -> None:
     service, who = await world.ready(), fresh()
     begin = now_ms() - 10_000
