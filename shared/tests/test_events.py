@@ -89,7 +89,7 @@ async def test_a_structured_event_is_the_same_event() -> None:
     response = await post(seen, json.dumps(document).encode(), headers)
     assert response.status_code == 202
     assert json.loads(seen.events[0].data) == {"a": 1}
-    assert seen.events[0].key == Event("1", "urn:test", "x", b"").key
+    assert seen.events[0].key == Event("1", "urn:test", "x", seen.events[0].data).key
 
 
 @pytest.mark.parametrize(
@@ -233,12 +233,13 @@ def test_a_kafka_record_in_binary_mode_carries_every_attribute() -> None:
     }
 
 
-def test_the_key_of_an_event_is_its_source_and_id() -> None:
-    def key(id_: str, source: str) -> str:
-        return Event(id_, source, "t", b"").key
+def test_the_key_of_an_event_is_its_source_its_id_and_what_it_holds() -> None:
+    def key(id_: str, source: str, data: bytes = b"") -> str:
+        return Event(id_, source, "t", data).key
 
-    assert key("1", "a") == key("1", "a")
-    assert len({key("1", "a"), key("2", "a"), key("1", "b"), key("a", "1")}) == 4
+    assert key("1", "a", b"x") == key("1", "a", b"x")
+    different = {key("1", "a"), key("2", "a"), key("1", "b"), key("a", "1"), key("1", "a", b"x")}
+    assert len(different) == 5
 
 
 def test_ids_are_unique_and_sort_by_time() -> None:

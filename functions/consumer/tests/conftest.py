@@ -27,7 +27,14 @@ from sensor_shared.adapters.latest import LatestReadings
 from sensor_shared.adapters.redis import RedisSettings
 from sensor_shared.adapters.redis import connect as connect_redis
 from sensor_shared.adapters.rules_file import RulesFile
-from sensor_shared.contracts.events import ARROW_STREAM, JSON, READINGS_V1, SENSOR_ALERTS, new_id
+from sensor_shared.contracts.events import (
+    ARROW_STREAM,
+    JSON,
+    READINGS_V1,
+    SENSOR_ALERTS,
+    new_id,
+    rfc3339_ms,
+)
 from sensor_shared.contracts.readings import SCHEMA
 from sensor_shared.testing.parts import Lines
 from twinup.alert.v1 import alert_pb2, alert_pb2_grpc
@@ -187,12 +194,14 @@ class Deployed:
         event_id: str | None = None,
         source: str = "/tests",
         replayed: bool = False,
+        sent_ms: int | None = None,
     ) -> httpx.Response:
         headers = {
             "ce-specversion": "1.0",
             "ce-id": event_id or new_id(),
             "ce-source": source,
             "ce-type": kind,
+            "ce-time": rfc3339_ms(now_ms() if sent_ms is None else sent_ms),
         }
         if replayed:
             headers["ce-replayed"] = "true"
@@ -230,8 +239,12 @@ async def deployed(settings: ConsumerSettings) -> AsyncIterator[Deployed]:
 
 
 @pytest.fixture
-def settings(lines: Lines, alert_server: AlertServer) -> ConsumerSettings:
-    """Leads to the real parts; nobody listens where Kafka should be."""
+async def settings(lines: Lines, alert_server: AlertServer, redis: Redis) -> ConsumerSettings:
+    """Leads to the real parts; nobody listens where Kafka should be.
+
+    Redis remembers events since long ago, as it does where the system is not new.
+    """
+    await redis.set("{consumer}:since", 0)
     return ConsumerSettings.model_validate(
         {
             **lines.sections,

@@ -1,8 +1,10 @@
 """The same event again, on the real parts: raw rows, rejects and latest values stay as they are."""
 
+import asyncio
 from typing import Any
 
 import pytest
+from redis.asyncio import Redis
 
 from sensor_consumer.cache import Cache
 from sensor_consumer.settings import ConsumerSettings
@@ -48,6 +50,54 @@ async def test_a_consumer_that_died_before_it_could_note_what_it_stored_doubles_
         for data, event_id in [*events, (batch(f"{device}-new", 3), new_id())]:
             assert (await second.send(data, event_id=event_id)).status_code == 202
     assert await raw(database) == (15, 5)
+
+
+async def test_of_two_events_that_were_given_one_id_none_is_lost(
+    consumer: Deployed, database: Database, device: str
+) -> None:
+    moment = now_ms()
+    for number in (1, 2, 1):
+        data = reading(f"{device}-{number}", moment)
+        assert (await consumer.send(data, event_id="the same")).status_code == 202
+    assert await raw(database) == (2, 0)
+
+
+async def test_events_whose_past_a_redis_has_lost_double_no_raw_row(
+    settings: ConsumerSettings, database: Database, redis: Redis, device: str
+) -> None:
+    """Stored together and coming again one by one, so that no insert is like the one before."""
+    events = [(batch(f"{device}-{number}", 3), new_id()) for number in range(4)]
+    sent_ms = now_ms() - 1_000
+    async with deployed(settings) as first:
+        await asyncio.gather(
+            *(first.send(data, event_id=name, sent_ms=sent_ms) for data, name in events)
+        )
+    assert await raw(database) == (12, 4)
+    await redis.flushdb()
+    async with deployed(settings) as second:
+        for data, event_id in events:
+            answer = await second.send(data, event_id=event_id, sent_ms=sent_ms)
+            assert answer.status_code == 202
+    assert await raw(database) == (12, 4)
+
+
+async def test_events_that_come_again_after_they_were_forgotten_double_no_raw_row(
+    settings: ConsumerSettings, database: Database, redis: Redis, device: str
+) -> None:
+    """As after a night without power: offsets were not committed, and Redis has let go of them."""
+    sent_ms = now_ms() - (settings.store.remember_seconds + 1) * 1_000
+    events = [(batch(f"{device}-{number}", 3), new_id()) for number in range(4)]
+    async with deployed(settings) as first:
+        await asyncio.gather(
+            *(first.send(data, event_id=name, sent_ms=sent_ms) for data, name in events)
+        )
+    for name in await redis.keys("{consumer}:stored:*"):
+        await redis.delete(name)
+    async with deployed(settings) as second:
+        for data, event_id in events:
+            answer = await second.send(data, event_id=event_id, sent_ms=sent_ms)
+            assert answer.status_code == 202
+    assert await raw(database) == (12, 4)
 
 
 async def test_a_device_whose_readings_alone_were_stored_is_told_when_they_come_again(

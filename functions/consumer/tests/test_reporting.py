@@ -124,18 +124,40 @@ async def test_a_key_is_remembered_by_all_replicas_for_at_least_the_time_set(red
     one, other = (SharedKeys(redis, seconds=900, prefix=prefix, clock=clock) for _ in range(2))
     keys = [uuid.uuid4().hex for _ in range(3)]
     await redis.script_flush()  # as after a new start of Redis
+    await redis.set(f"{prefix}:since", 0)
 
-    assert await one.begin(keys) == [Past.NEW] * 3
+    def sent(seconds_ago: float) -> list[tuple[str, float]]:
+        return [(key, clock.now - seconds_ago) for key in keys]
+
+    assert await one.begin(sent(0)) == [Past.NEW] * 3
     await one.stored(keys[:2])
-    assert await other.begin(keys) == [Past.STORED, Past.STORED, Past.BEGUN]
+    assert await other.begin(sent(1)) == [Past.STORED, Past.STORED, Past.BEGUN]
     clock.now += 900
-    assert await other.begin(keys) == [Past.STORED, Past.STORED, Past.BEGUN]
+    assert await other.begin(sent(901)) == [Past.STORED, Past.STORED, Past.BEGUN]
     clock.now += 1_800
-    assert await other.begin(keys) == [Past.NEW] * 3  # forgotten
+    assert await other.begin(sent(2_701)) == [Past.UNKNOWN] * 3  # forgotten
     for name in await redis.keys(f"{prefix}:stored:*"):
         assert 0 < await redis.ttl(name) <= 1_800
     await one.stored(keys)
     assert await redis.zcard(f"{prefix}:begun") == 0  # what is stored needs no more doubt
+
+
+@pytest.mark.integration
+async def test_of_what_was_sent_before_the_time_that_is_remembered_nothing_is_known(
+    redis: Redis,
+) -> None:
+    clock, prefix = Clock(1_000_000.0), f"test:{{{uuid.uuid4().hex}}}"
+    keys = SharedKeys(redis, seconds=900, prefix=prefix, clock=clock)
+
+    async def past(sent: float) -> Past:
+        (found,) = await keys.begin([(uuid.uuid4().hex, sent)])
+        return found
+
+    assert await past(clock.now - 1) is Past.UNKNOWN  # before this Redis was asked first
+    assert await past(clock.now + 2) is Past.NEW
+    clock.now += 10_000
+    assert await past(clock.now - 890) is Past.NEW
+    assert await past(clock.now - 901) is Past.UNKNOWN
 
 
 async def test_a_redis_that_is_away_is_asked_once_and_then_left_alone() -> None:
@@ -144,7 +166,7 @@ async def test_a_redis_that_is_away_is_asked_once_and_then_left_alone() -> None:
     circuit = Circuit(1, clock=clock)
     cache = Cache(LatestReadings(client), SharedKeys(client, seconds=900), circuit, timeout=1)
     key = uuid.uuid4().hex
-    assert await cache.begin([key]) == {}
+    assert await cache.begin([(key, 0.0)]) == {}
     assert circuit.open
     assert not await cache.show(batch_of([reading("d")]))
     clock.now = 1.0

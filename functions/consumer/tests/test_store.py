@@ -11,11 +11,11 @@ import pytest
 from clickhouse_connect.driver.exceptions import DatabaseError
 
 from sensor_consumer.delivery import Delivery
-from sensor_consumer.pace import Pace
+from sensor_consumer.pace import Pace, worth
 from sensor_consumer.seen import Past
 from sensor_consumer.settings import StoreSettings
 from sensor_consumer.stages import Stages
-from sensor_consumer.store import Store, worth
+from sensor_consumer.store import Store
 from sensor_shared.adapters.database import DatabaseAwayError
 from sensor_shared.contracts.errors import Retry
 from sensor_shared.contracts.events import READINGS_V1, REPLAYED, Event
@@ -45,17 +45,21 @@ class Writer:
     tried: list[list[str]] = field(default_factory=list)
     tokens: list[str] = field(default_factory=list)
     asked: list[list[str]] = field(default_factory=list)
+    asked_anew: list[list[str]] = field(default_factory=list)
     written: list[str] = field(default_factory=list)
     kept: list[str] = field(default_factory=list)
     keeping: list[Exception] = field(default_factory=list)
     began: asyncio.Event = field(default_factory=asyncio.Event)
     gate: asyncio.Event = field(default_factory=asyncio.Event)
 
-    async def without_stored(self, deliveries: Sequence[Delivery]) -> list[Delivery]:
-        self.asked.append(ids(deliveries))
+    async def without_stored(
+        self, old: Sequence[Delivery], doubtful: Sequence[Delivery]
+    ) -> list[Delivery]:
+        self.asked.append(ids([*old, *doubtful]))
+        self.asked_anew.append(ids(doubtful))
         return [
             replace(item, batch=item.batch.slice(0, 0)) if item.event.id in self.there else item
-            for item in deliveries
+            for item in (*old, *doubtful)
         ]
 
     async def keep(self, deliveries: Sequence[Delivery]) -> None:
@@ -86,8 +90,8 @@ class Memory:
     remembered: list[str] = field(default_factory=list)
     shown: int = 0
 
-    async def begin(self, keys: Sequence[str]) -> dict[str, Past]:
-        return {key: self.past.get(key, Past.NEW) for key in keys}
+    async def begin(self, events: Sequence[tuple[str, float]]) -> dict[str, Past]:
+        return {key: self.past.get(key, Past.NEW) for key, _ in events}
 
     async def show(self, batch: pa.RecordBatch) -> bool:
         self.shown += batch.num_rows
@@ -152,6 +156,15 @@ async def test_many_events_are_few_inserts() -> None:
         assert [len(tried) for tried in b.writer.tried] == [20, 20, 20]
 
 
+async def test_there_are_no_more_inserts_a_second_than_allowed() -> None:
+    async with bench(inserts_per_second=20) as b:
+        began = asyncio.get_running_loop().time()
+        for number in range(5):
+            await b.store.add(delivery(str(number)))
+        assert asyncio.get_running_loop().time() - began >= 4 / 20
+        assert len(b.writer.tried) == 5
+
+
 async def test_events_that_come_together_are_one_insert() -> None:
     async with bench() as b:
         await asyncio.gather(*(b.store.add(delivery(str(i))) for i in range(20)))
@@ -212,10 +225,20 @@ async def test_an_event_that_somebody_began_and_did_not_end_is_looked_up_before_
         b.memory.past = {delivery(name).key: Past.BEGUN for name in "ab"}
         b.writer.there = {"a"}
         await asyncio.gather(*(b.store.add(delivery(name)) for name in "abc"))
-        assert b.writer.asked == [["a", "b"]]
+        assert b.writer.asked == b.writer.asked_anew == [["a", "b"]]
         assert b.writer.written == ["c", "b"]
         assert b.memory.shown == 3  # nobody knows whether the first one was
         assert len(b.memory.remembered) == 3
+
+
+async def test_an_event_from_before_the_time_that_is_remembered_is_looked_up_too() -> None:
+    async with bench() as b:
+        b.memory.past = {delivery(name).key: Past.UNKNOWN for name in "ab"}
+        b.writer.there = {"b"}
+        await asyncio.gather(*(b.store.add(delivery(name)) for name in "abc"))
+        assert b.writer.asked == [["a", "b"]]
+        assert b.writer.asked_anew == [[]]
+        assert b.writer.written == ["c", "a"]
 
 
 async def test_an_event_given_back_is_looked_up_when_it_comes_again_even_without_redis() -> None:
@@ -261,6 +284,20 @@ async def test_an_event_that_clickhouse_refuses_does_not_hold_up_its_neighbours(
         )
         assert [type(result) for result in results] == [type(None), Retry, type(None)]
         assert b.writer.written == ["a", "b"]
+
+
+async def test_one_of_many_that_clickhouse_refuses_is_found_in_few_inserts_at_their_pace() -> None:
+    async with bench(inserts_per_second=100) as b:
+        b.writer.refused = "17"
+        began = asyncio.get_running_loop().time()
+        results = await asyncio.gather(
+            *(b.store.add(delivery(str(number))) for number in range(64)), return_exceptions=True
+        )
+        took = asyncio.get_running_loop().time() - began
+        assert [number for number, result in enumerate(results) if result is not None] == [17]
+        assert len(b.writer.written) == len(set(b.writer.written)) == 63
+        assert len(b.writer.tried) == 1 + 2 * 6
+        assert took >= (len(b.writer.tried) - 1) / 100
 
 
 async def test_what_nobody_foresaw_is_given_back_and_storing_goes_on() -> None:

@@ -35,10 +35,14 @@ class Cache:
         self._timeout = timeout
         self._log = logger(part="redis")
 
-    async def begin(self, keys: Sequence[str]) -> Mapping[str, Past]:
-        """Notes that events are going to be stored; returns their past, nothing if unknown."""
-        past = await self._try(lambda: self._keys.begin(keys))
-        return dict(zip(keys, past, strict=True)) if past else {}
+    async def begin(self, events: Sequence[tuple[str, float]]) -> Mapping[str, Past]:
+        """Notes that events are going to be stored; returns their past, nothing if unknown.
+
+        Args:
+            events: the key of each, and when it was sent, epoch seconds.
+        """
+        past = await self._try(lambda: self._keys.begin(events))
+        return {key: one for (key, _), one in zip(events, past, strict=True)} if past else {}
 
     async def show(self, batch: pa.RecordBatch) -> bool:
         """Makes readings visible; tells whether it worked."""

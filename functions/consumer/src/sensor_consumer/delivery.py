@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from sensor_shared.contracts.events import REPLAYED, Event
 from sensor_shared.contracts.readings import Reject
@@ -35,6 +36,17 @@ class Delivery:
         return int(self.batch.num_rows) + len(self.rejects)
 
     @property
-    def replayed(self) -> bool:
-        """Whether it is delivered again on purpose, so that its rows may be there already."""
-        return self.event.extensions.get(REPLAYED) == "true"
+    def sent(self) -> float:
+        """When its sender says that it was sent, else when its newest reading was taken.
+
+        Epoch seconds.
+        """
+        if self.event.time is not None:
+            return self.event.time.timestamp()
+        newest = pc.max(self.batch.column("timestamp").cast(pa.int64())).as_py()
+        return (self.arrived_ms if newest is None else newest) / 1000
+
+    @property
+    def replayed(self) -> str | None:
+        """The replay that delivers it again on purpose; its rows may be there already."""
+        return self.event.extensions.get(REPLAYED) or None

@@ -87,13 +87,16 @@ class MarkedTables:
         await self._marks.write(batch)
         return batch
 
-    async def without_stored(self, deliveries: Sequence[Delivery]) -> list[Delivery]:
+    async def without_stored(
+        self, old: Sequence[Delivery], doubtful: Sequence[Delivery]
+    ) -> list[Delivery]:
         """Returns the deliveries without the rows that are stored, and marks those too.
 
         Whoever stored them may not have lived to mark them.
         """
-        rest = await self._tables.without_stored(deliveries)
-        await self._marks.write(pa.concat_batches([delivery.batch for delivery in deliveries]))
+        rest = await self._tables.without_stored(old, doubtful)
+        batches = [delivery.batch for delivery in (*old, *doubtful)]
+        await self._marks.write(pa.concat_batches(batches))
         return rest
 
     async def keep(self, deliveries: Sequence[Delivery]) -> None:

@@ -1,4 +1,17 @@
-"""So many per second on average, a few of them at once."""
+"""So many inserts per second on average, a few of them at once, and fewer of large groups."""
+
+from collections.abc import Sequence
+
+from sensor_consumer.delivery import Delivery
+
+_SECONDS_A_ROW = 1 / 50_000
+_LONGEST_PAUSE_SECONDS = 0.1
+"""Above 50,000 readings/s inserts become fewer: what a group costs besides its rows is shared by
+more of them, and a reading waits for up to so long."""
+_SECONDS_AN_EVENT = 1 / 1_000
+_LONGEST_PAUSE_OF_EVENTS_SECONDS = 0.025
+"""The same above 1,000 events/s. A source waits for its events' answers before it sends more: all
+that its consumers have in flight must not be in a few groups."""
 
 
 class Pace:
@@ -21,3 +34,12 @@ class Pace:
     def begin(self, now: float, at_least: float = 0.0) -> None:
         """Is told that one begins, and for how many seconds it stands, if for more than usual."""
         self._next = max(self._next, now) + max(self._interval, at_least)
+
+
+def worth(group: Sequence[Delivery]) -> float:
+    """Returns for how many seconds of the pace a group stands, if for more than any insert does."""
+    rows = sum(delivery.rows for delivery in group)
+    return max(
+        min(rows * _SECONDS_A_ROW, _LONGEST_PAUSE_SECONDS),
+        min(len(group) * _SECONDS_AN_EVENT, _LONGEST_PAUSE_OF_EVENTS_SECONDS),
+    )

@@ -15,8 +15,10 @@ class Writer(Protocol):
     async def write(self, group: Sequence[Delivery], token: str) -> pa.RecordBatch:
         """Stores a group; returns its readings, joined."""
 
-    async def without_stored(self, deliveries: Sequence[Delivery]) -> list[Delivery]:
-        """Returns the deliveries without the rows that are stored."""
+    async def without_stored(
+        self, old: Sequence[Delivery], doubtful: Sequence[Delivery]
+    ) -> list[Delivery]:
+        """Returns the deliveries, in this order, without the rows that are stored."""
 
     async def keep(self, deliveries: Sequence[Delivery]) -> None:
         """Stores the rejects of deliveries; takes its time."""
@@ -25,8 +27,11 @@ class Writer(Protocol):
 class Memory(Protocol):
     """What knows events and shows their readings, as far as it can: `cache.Cache`."""
 
-    async def begin(self, keys: Sequence[str]) -> Mapping[str, Past]:
-        """Notes events that are going to be stored; returns what it knows of their past."""
+    async def begin(self, events: Sequence[tuple[str, float]]) -> Mapping[str, Past]:
+        """Notes events (key, epoch seconds of sending) that are going to be stored.
+
+        Returns what it knows of their past.
+        """
 
     async def show(self, batch: pa.RecordBatch) -> bool:
         """Shows readings; tells whether it worked."""

@@ -16,6 +16,8 @@ class Past(IntEnum):
     BEGUN = 1
     """Somebody began to store it, and nobody has said how that ended."""
     STORED = 2
+    UNKNOWN = 3
+    """It was sent before the time that is remembered: whoever stored it then is forgotten."""
 
 
 class RecentKeys:
@@ -25,7 +27,7 @@ class RecentKeys:
         self._limit = limit
         self._keys: OrderedDict[str, None] = OrderedDict()
 
-    def __contains__(self, key: str) -> bool:
+    def __contains__(self, key: object) -> bool:
         return key in self._keys
 
     def add(self, keys: Iterable[str]) -> None:
@@ -42,12 +44,13 @@ class RecentKeys:
             self._keys.pop(key, None)
 
 
-# KEYS: the set that is written to, the one before, the events begun. ARGV: the time and the
-# oldest begin that counts, epoch seconds, then the events. One step: of two replicas that begin
-# the same event, the second one knows it.
+# KEYS: the set that is written to, the one before, the events begun, when remembering began. ARGV:
+# the time and the oldest begin that counts, epoch seconds, then the events. One step: of two
+# replicas that begin the same event, the second one knows it.
 _BEGIN: Final = """
 redis.call('ZREMRANGEBYSCORE', KEYS[3], '-inf', ARGV[2])
-local past = {}
+redis.call('SET', KEYS[4], ARGV[1], 'NX')
+local past = {tonumber(redis.call('GET', KEYS[4]))}
 for i = 3, #ARGV do
   if redis.call('SISMEMBER', KEYS[1], ARGV[i]) + redis.call('SISMEMBER', KEYS[2], ARGV[i]) > 0 then
     past[#past + 1] = 2
@@ -64,7 +67,8 @@ class SharedKeys:
 
     Stored events are in two sets of Redis that take turns: a key is remembered for at least
     `seconds`, at most twice that. Events begun are in a sorted set for as long, until they
-    are stored.
+    are stored. What was sent before that time, or before this Redis was asked first, may have been
+    stored all the same: a whole system may have been away with its last events unacknowledged.
 
     Args:
         redis: the client; its errors and timeouts are passed on.
@@ -87,17 +91,26 @@ class SharedKeys:
         self._prefix = prefix
         self._clock = clock
 
-    async def begin(self, keys: Sequence[str]) -> list[Past]:
+    async def begin(self, events: Sequence[tuple[str, float]]) -> list[Past]:
         """Notes that these events are going to be stored; returns the past of each.
+
+        Args:
+            events: the key of each, and when it was sent, epoch seconds.
 
         Raises:
             RedisError: when Redis does not answer.
         """
         now = int(self._clock())
         turn = now // self._seconds
-        names = (self._stored(turn), self._stored(turn - 1), self._begun)
-        past = await self._begin(names, [now, now - 2 * self._seconds, *map(_member, keys)])
-        return [Past(answer) for answer in past]
+        names = (self._stored(turn), self._stored(turn - 1), self._begun, f"{self._prefix}:since")
+        members = [_member(key) for key, _ in events]
+        since, *past = await self._begin(names, [now, now - 2 * self._seconds, *members])
+        # Both are known to the second.
+        reach = max(since, now - self._seconds) + 1
+        return [
+            Past.UNKNOWN if answer == Past.NEW and sent < reach else Past(answer)
+            for answer, (_, sent) in zip(past, events, strict=True)
+        ]
 
     async def stored(self, keys: Sequence[str]) -> None:
         """Remembers events as stored.

@@ -13,17 +13,18 @@ import asyncio
 import contextlib
 import time
 import uuid
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 import pyarrow as pa
 from clickhouse_connect.driver.exceptions import ClickHouseError
 
 from sensor_consumer.delivery import Delivery
-from sensor_consumer.pace import Pace
+from sensor_consumer.group import Group, by_past, halves
+from sensor_consumer.pace import Pace, worth
 from sensor_consumer.ports import Memory, Writer
 from sensor_consumer.rows import token
-from sensor_consumer.seen import Past, RecentKeys
+from sensor_consumer.seen import RecentKeys
 from sensor_consumer.settings import StoreSettings
 from sensor_consumer.stages import Stages
 from sensor_consumer.waiting import Waiting
@@ -33,14 +34,6 @@ from sensor_shared.telemetry import metrics
 from sensor_shared.telemetry.logs import logger
 
 _RETRY_PAUSE_SECONDS = 0.1
-_SECONDS_A_ROW = 1 / 50_000
-_LONGEST_PAUSE_SECONDS = 0.1
-"""Above 50,000 readings/s inserts become fewer: what a group costs besides its rows is shared by
-more of them, and a reading waits for up to so long."""
-_SECONDS_AN_EVENT = 1 / 1_000
-_LONGEST_PAUSE_OF_EVENTS_SECONDS = 0.025
-"""The same above 1,000 events/s. A source waits for its events' answers before it sends more: all
-that its consumers have in flight must not be in a few groups."""
 _SHOW_AFTER_SECONDS = 0.001
 """The insert is sent first; the other is made up while ClickHouse works."""
 
@@ -123,35 +116,23 @@ class Store:
         self._storing.discard(task)
         self._slots.release()
 
-    async def _store(self, group: list[Delivery]) -> None:
-        """Stores a group and settles each of its deliveries; raises nothing but cancellation."""
+    async def _store(self, deliveries: list[Delivery]) -> None:
+        """Stores deliveries and settles each of them; raises nothing but cancellation."""
         try:
-            new, doubtful = self._sorted(group, await self._memory.begin([d.key for d in group]))
-            if new or doubtful:
+            past = await self._memory.begin([(one.key, one.sent) for one in deliveries])
+            group, stored = by_past(deliveries, past, self._doubtful)
+            for delivery in stored:
+                metrics.EVENTS_REPEATED.inc()
+                self._waiting.settle(delivery)
+            if group.deliveries:
                 # Shows also what was stored before: nobody knows whether it has been shown.
-                await self._write(new, doubtful, self._go_on(self._show(new + doubtful)))
+                await self._write(group, self._go_on(self._show(group.deliveries)))
         except BaseException as error:
             if not isinstance(error, asyncio.CancelledError):
                 self._log.exception("storing failed")
-            self._interrupted(group)
+            self._interrupted(deliveries)
             if not isinstance(error, Exception):
                 raise
-
-    def _sorted(
-        self, group: list[Delivery], past: Mapping[str, Past]
-    ) -> tuple[list[Delivery], list[Delivery]]:
-        """Settles what is known to be stored; returns what is new, and what may be stored."""
-        new, doubtful = [], []
-        for delivery in group:
-            state = past.get(delivery.key, Past.NEW)
-            if delivery.replayed or state is Past.BEGUN or delivery.key in self._doubtful:
-                doubtful.append(delivery)
-            elif state is Past.NEW:
-                new.append(delivery)
-            else:
-                metrics.EVENTS_REPEATED.inc()
-                self._waiting.settle(delivery)
-        return new, doubtful
 
     def _go_on(self, work: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
         """Does work that no insert waits for."""
@@ -169,27 +150,27 @@ class Store:
         except Exception:  # noqa: BLE001  (events are stored all the same)
             self._log.exception("showing failed")
 
-    async def _write(
-        self, new: list[Delivery], doubtful: list[Delivery], showing: "asyncio.Task[None]"
-    ) -> None:
-        group = new + doubtful
+    async def _write(self, group: Group, showing: "asyncio.Task[None]") -> None:
+        deliveries = group.deliveries
         try:
-            rejecting = await self._try(new, doubtful)
+            rejecting = await self._try(group)
         except DatabaseAwayError as error:
-            self._failed(group, error)
+            self._failed(deliveries, error)
         except ClickHouseError as error:
-            if len(group) == 1:
-                self._failed(group, error)
-            else:
-                self._log.error("ClickHouse refused", events=len(group), error=str(error)[:300])
-                # What is wrong with one event must not hold up the others. One of the tables
-                # may have taken its rows of the group: all are doubtful now.
-                for delivery in group:
-                    await self._write([], [delivery], showing)
+            if len(deliveries) == 1:
+                self._failed(deliveries, error)
+                return
+            self._log.error("ClickHouse refused", events=len(deliveries), error=str(error)[:300])
+            # What is wrong with one event must not hold up the others. One of the tables may
+            # have taken its rows of the group: all are doubtful now.
+            for half in halves(deliveries):
+                await asyncio.sleep(self._pace.pause(self._clock()))
+                self._pace.begin(self._clock(), worth(half))
+                await self._write(Group(doubtful=half), showing)
         else:
-            self._go_on(self._answer(group, rejecting, showing))
+            self._go_on(self._answer(deliveries, rejecting, showing))
 
-    async def _try(self, new: list[Delivery], doubtful: list[Delivery]) -> list[Delivery]:
+    async def _try(self, group: Group) -> list[Delivery]:
         """Stores the readings that are not stored yet; after a failure nobody knows which.
 
         Returns the deliveries with rejects that are not stored yet.
@@ -197,27 +178,34 @@ class Store:
         The token is that of the whole group in each attempt, should an attempt that was given up
         reach ClickHouse all the same.
         """
-        keys = [delivery.key for delivery in new + doubtful]
-        if any(delivery.replayed for delivery in doubtful):
+        keys = [delivery.key for delivery in group.deliveries]
+        if any(delivery.replayed for delivery in group.deliveries):
             # What has been lost since must not be taken for a repetition of its first insert.
             keys.append(uuid.uuid4().hex)
         of_group = token(keys)
         for attempt in range(1, self._settings.attempts + 1):
             try:
-                rest = await self._writer.without_stored(doubtful) if doubtful else []
-                metrics.EVENTS_REPEATED.inc(sum(not delivery.rows for delivery in rest))
-                group = [delivery for delivery in new + rest if delivery.batch.num_rows]
-                if group:
-                    self._stages.stored(group, await self._writer.write(group, of_group))
+                rest = await self._rest(group)
+                readings = [delivery for delivery in rest if delivery.batch.num_rows]
+                if readings:
+                    self._stages.stored(readings, await self._writer.write(readings, of_group))
             except DatabaseAwayError as error:
                 if attempt == self._settings.attempts:
                     raise
                 self._log.info("insert again", attempt=attempt, error=str(error)[:300])
-                new, doubtful = [], new + doubtful
+                group = group.in_doubt()
                 await asyncio.sleep(_RETRY_PAUSE_SECONDS * 2**attempt)
             else:
-                return [delivery for delivery in new + rest if delivery.rejects]
+                return [delivery for delivery in rest if delivery.rejects]
         raise AssertionError("the last attempt returns or raises")
+
+    async def _rest(self, group: Group) -> list[Delivery]:
+        """Returns the deliveries without the rows that are stored."""
+        if not group.old and not group.doubtful:
+            return list(group.new)
+        rest = await self._writer.without_stored(group.old, group.doubtful)
+        metrics.EVENTS_REPEATED.inc(sum(not delivery.rows for delivery in rest))
+        return [*group.new, *rest]
 
     async def _answer(
         self, group: list[Delivery], rejecting: list[Delivery], showing: "asyncio.Task[None]"
@@ -245,9 +233,8 @@ class Store:
             if isinstance(error, DatabaseAwayError) or len(rejecting) == 1:
                 self._failed(rejecting, error)
                 return
-            # What is wrong with one event must not hold up the others.
-            for delivery in rejecting:
-                await self._keep([delivery])
+            for half in halves(rejecting):
+                await self._keep(half)
             return
         self._stages.kept(rejecting)
         await self._remember(rejecting)
@@ -282,12 +269,3 @@ class Store:
         self._doubtful.add(delivery.key for delivery in group)
         for delivery in group:
             self._waiting.settle(delivery, answer)
-
-
-def worth(group: Sequence[Delivery]) -> float:
-    """Returns for how many seconds of the pace a group stands, if for more than any insert does."""
-    rows = sum(delivery.rows for delivery in group)
-    return max(
-        min(rows * _SECONDS_A_ROW, _LONGEST_PAUSE_SECONDS),
-        min(len(group) * _SECONDS_AN_EVENT, _LONGEST_PAUSE_OF_EVENTS_SECONDS),
-    )

@@ -1,13 +1,15 @@
-"""Which rows of an event ClickHouse has already, for events whose past is in doubt."""
+"""Which rows of an event ClickHouse has already, for events whose past is not known."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
 
 from sensor_consumer.delivery import Delivery
+from sensor_consumer.minutes import AT_ONCE, MINUTE_MS, Key, Queries, StoredMinutes
+from sensor_consumer.seen import RecentKeys
 
 # Both lists are sets of the sort key's columns; what they select together is a little more than
 # was asked for, and compared exactly here.
@@ -19,76 +21,99 @@ _REJECTS: Final = """
 SELECT source, event_id, position FROM rejects
 WHERE source IN {sources:Array(String)} AND event_id IN {ids:Array(String)}
 """
-_AT_ONCE: Final = 300
-"""Readings of one question: they travel in its address, whose length servers limit."""
+_REPLAYS: Final = 100
+"""Names of replays that are remembered."""
+_FEW_MINUTES: Final = 3
+"""Readings of an event that are of more minutes are asked for one by one."""
 
 
-class Queries(Protocol):
-    """What this needs of `adapters.database.Database`."""
+class StoredRows:
+    """Tells what is stored.
 
-    async def rows(self, sql: str, **parameters: Any) -> list[tuple[Any, ...]]:
-        """Returns the rows of a query."""
-
-
-async def without_stored(database: Queries, deliveries: Sequence[Delivery]) -> list[Delivery]:
-    """Returns the deliveries without the rows that are stored, those with none left included.
-
-    Raises:
-        DatabaseAwayError: when ClickHouse cannot answer now.
-        ClickHouseError: when it refuses.
+    Args:
+        database: where to look.
+        minutes: answers for many events at once.
     """
-    readings = await _stored_readings(database, deliveries)
-    rejects = await _stored_rejects(database, [item for item in deliveries if item.rejects])
-    rest = []
-    for item in deliveries:
-        wanted = [key not in readings for key in _keys(item.batch)]
-        rest.append(
-            replace(
-                item,
-                batch=item.batch.filter(pa.array(wanted, pa.bool_())),
-                rejects=[
-                    reject
-                    for reject in item.rejects
-                    if (item.event.source, item.event.id, reject.position) not in rejects
-                ],
+
+    def __init__(self, database: Queries, minutes: StoredMinutes):
+        self._database = database
+        self._minutes = minutes
+        self._replays = RecentKeys(_REPLAYS)
+
+    async def leave_out(
+        self, old: Sequence[Delivery], doubtful: Sequence[Delivery]
+    ) -> list[Delivery]:
+        """Returns the deliveries without the rows that are stored, those with none left included.
+
+        Args:
+            old: nobody is storing these now: an answer of some seconds ago is as good as a new one.
+            doubtful: of these, what was not stored then is asked for anew.
+
+        Raises:
+            DatabaseAwayError: when ClickHouse cannot answer now.
+            ClickHouseError: when it refuses.
+        """
+        replays = {item.replayed for item in (*old, *doubtful) if item.replayed}
+        if any(replay not in self._replays for replay in replays):
+            # Whoever replays once more has lost something since.
+            self._minutes.clear()
+            self._replays.add(replays)
+        rejects = await self._rejects([item for item in (*old, *doubtful) if item.rejects])
+        kept = [_without_rejects(item, rejects) for item in (*old, *doubtful)]
+        narrow = [_is_narrow(item.batch) for item in kept]
+        near = [item for item, few in zip(kept, narrow, strict=True) if few]
+        known = await self._minutes.among({key for item in near for key in _keys(item.batch)})
+        rest = [_without_readings(item, known) for item in kept]
+        sure = [few and at < len(old) for at, few in enumerate(narrow)]
+        unsure = [item for item, settled in zip(rest, sure, strict=True) if not settled]
+        asked = await self._readings({key for item in unsure for key in _keys(item.batch)})
+        return [_without_readings(item, asked) for item in rest]
+
+    async def _readings(self, keys: Collection[Key]) -> set[Key]:
+        wanted = sorted(keys)
+        found: set[Key] = set()
+        for at in range(0, len(wanted), AT_ONCE):
+            ids, moments = zip(*wanted[at : at + AT_ONCE], strict=True)
+            stamps = np.array(sorted(set(moments)), dtype="datetime64[ms]")
+            texts = np.datetime_as_string(stamps).tolist()
+            rows = await self._database.rows(
+                _READINGS,
+                ids=sorted(set(ids)),
+                moments=[text.replace("T", " ") for text in texts],
             )
-        )
-    return rest
+            found.update((device, moment) for device, moment in rows)
+        return found
 
-
-async def _stored_readings(
-    database: Queries, deliveries: Sequence[Delivery]
-) -> set[tuple[Any, ...]]:
-    wanted = sorted({key for item in deliveries for key in _keys(item.batch)})
-    found: set[tuple[Any, ...]] = set()
-    for at in range(0, len(wanted), _AT_ONCE):
-        ids, moments = zip(*wanted[at : at + _AT_ONCE], strict=True)
-        stamps = np.array(sorted(set(moments)), dtype="datetime64[ms]")
-        rows = await database.rows(
-            _READINGS,
-            ids=sorted(set(ids)),
-            moments=[stamp.replace("T", " ") for stamp in np.datetime_as_string(stamps).tolist()],
-        )
-        found.update((device, moment) for device, moment in rows)
-    return found
-
-
-async def _stored_rejects(
-    database: Queries, deliveries: Sequence[Delivery]
-) -> set[tuple[Any, ...]]:
-    found: set[tuple[Any, ...]] = set()
-    for at in range(0, len(deliveries), _AT_ONCE):
-        some = [item.event for item in deliveries[at : at + _AT_ONCE]]
-        found.update(
-            await database.rows(
-                _REJECTS,
-                sources=sorted({event.source for event in some}),
-                ids=sorted({event.id for event in some}),
+    async def _rejects(self, deliveries: Sequence[Delivery]) -> set[tuple[Any, ...]]:
+        found: set[tuple[Any, ...]] = set()
+        for at in range(0, len(deliveries), AT_ONCE):
+            some = [item.event for item in deliveries[at : at + AT_ONCE]]
+            found.update(
+                await self._database.rows(
+                    _REJECTS,
+                    sources=sorted({event.source for event in some}),
+                    ids=sorted({event.id for event in some}),
+                )
             )
-        )
-    return found
+        return found
 
 
-def _keys(batch: pa.RecordBatch) -> list[tuple[str, int]]:
+def _is_narrow(batch: pa.RecordBatch) -> bool:
+    moments: Any = batch.column("timestamp").cast(pa.int64()).to_numpy()
+    return len(np.unique(moments // MINUTE_MS)) <= _FEW_MINUTES
+
+
+def _without_readings(item: Delivery, stored: Collection[Key]) -> Delivery:
+    wanted = [key not in stored for key in _keys(item.batch)]
+    return replace(item, batch=item.batch.filter(pa.array(wanted, pa.bool_())))
+
+
+def _without_rejects(item: Delivery, stored: Collection[tuple[Any, ...]]) -> Delivery:
+    event = item.event
+    left = [one for one in item.rejects if (event.source, event.id, one.position) not in stored]
+    return replace(item, rejects=left)
+
+
+def _keys(batch: pa.RecordBatch) -> list[Key]:
     moments = batch.column("timestamp").cast(pa.int64()).to_pylist()
     return list(zip(batch.column("device_id").to_pylist(), moments, strict=True))

@@ -7,10 +7,11 @@ from typing import Protocol
 
 import pyarrow as pa
 
-from sensor_consumer import rows, stored
+from sensor_consumer import rows
 from sensor_consumer.delivery import Delivery
 from sensor_consumer.devices import KnownDevices
-from sensor_consumer.stored import Queries
+from sensor_consumer.minutes import Queries, StoredMinutes
+from sensor_consumer.stored import StoredRows
 from sensor_shared.adapters.group_commit import GroupCommit
 from sensor_shared.telemetry import metrics
 
@@ -40,14 +41,22 @@ class Tables:
         self._rejects_interval = rejects_interval
         self._next_rejects = 0.0
         self._keep = GroupCommit(self._insert_rejects)
+        self._stored = StoredRows(database, StoredMinutes(database))
 
-    async def without_stored(self, deliveries: Sequence[Delivery]) -> list[Delivery]:
+    async def without_stored(
+        self, old: Sequence[Delivery], doubtful: Sequence[Delivery]
+    ) -> list[Delivery]:
         """Returns the deliveries without the rows that ClickHouse has already.
+
+        Args:
+            old: as in `group.Group`.
+            doubtful: as there.
 
         Raises:
             DatabaseAwayError, ClickHouseError: as `write`.
         """
-        rest = await stored.without_stored(self._database, deliveries)
+        rest = await self._stored.leave_out(old, doubtful)
+        deliveries = [*old, *doubtful]
         # Whoever stored them may not have lived to tell of their devices.
         changed = self._devices.changed(pa.concat_batches([item.batch for item in deliveries]))
         if changed.num_rows:

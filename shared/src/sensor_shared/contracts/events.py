@@ -15,7 +15,8 @@ PLAIN_KAFKA_RECORD = "dev.knative.kafka.event"
 PING = "dev.knative.sources.ping"
 REPLAYED = "replayed"
 """Extension of an event that is delivered again on purpose, long after its first delivery: its
-readings may be stored already, and only those that are not are added."""
+readings may be stored already, and only those that are not are added. Its value is `true`, or the
+name of the replay, which tells it from the one before."""
 LETTERS_PUT_BACK_V1 = "com.twinup.letters.putback.v1"
 """Type of the receipts among the dead letters: which letters of its partition were put back."""
 
@@ -47,15 +48,17 @@ class Event:
 
     @property
     def key(self) -> str:
-        """Identity of the event, 32 hex digits of BLAKE2b over source and id.
+        """Identity of the event, 32 hex digits of BLAKE2b over source, id and data.
 
-        CloudEvents defines equality by exactly this pair; a delivery with a known key is
-        a repetition.
+        A delivery with a known key is a repetition. CloudEvents defines equality by source and id
+        alone; a sender that gives one id to two events would lose the second one by that.
         """
         digest = hashlib.blake2b(digest_size=16)
         digest.update(self.source.encode())
         digest.update(b"\0")
         digest.update(self.id.encode())
+        digest.update(b"\0")
+        digest.update(self.data)
         return digest.hexdigest()
 
 

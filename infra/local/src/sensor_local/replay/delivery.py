@@ -11,7 +11,7 @@ from sensor_dispatcher.cloudevents import to_http
 from sensor_dispatcher.delivery import Failure, RetryPolicy, Sender
 from sensor_dispatcher.manifests import KafkaSource
 from sensor_dispatcher.records import Origin, Record, to_event, trace_headers
-from sensor_shared.contracts.events import REPLAYED
+from sensor_shared.contracts.events import REPLAYED, new_id
 
 T = TypeVar("T")
 AT_ONCE = 16
@@ -44,7 +44,7 @@ class Replay:
     """
 
     def __init__(self, source: KafkaSource, namespace: str, url: str, *, at_once: int = AT_ONCE):
-        extensions = {**source.spec.ce_overrides.extensions, REPLAYED: "true"}
+        extensions = {**source.spec.ce_overrides.extensions, REPLAYED: new_id()}
         self._origin = Origin(namespace, source.metadata.name, extensions)
         self._fixed: Mapping[str, str] = {"Prefer": "reply", "Kn-Namespace": namespace}
         self._sender = Sender(url, RetryPolicy.of(source.spec.delivery))
