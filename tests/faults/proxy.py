@@ -1,4 +1,4 @@
-"""An HTTP proxy before ClickHouse that spoils inserts when it is told to.
+"""An HTTP proxy before ClickHouse that spoils statements when it is told to: inserts, mostly.
 
 It understands just as much of HTTP/1.1 as it takes to know where a message ends, so that a
 connection can be cut at a chosen byte of an insert.
@@ -19,15 +19,17 @@ _LIMIT = 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Spoil:
-    """What becomes of an insert instead of being stored and acknowledged.
+    """What becomes of a statement instead of being executed and answered.
 
     Attributes:
         reaches: share of the body that ClickHouse gets; at 1 it also gets to apply and answer it.
         answer: what the client gets; the connection is cut when it is None.
+        statement: the word that those begin with which it becomes of.
     """
 
     reaches: float
     answer: bytes | None = None
+    statement: bytes = b"INSERT"
 
 
 def exception(status: int, code: int, text: str) -> bytes:
@@ -45,10 +47,10 @@ class _Message:
     head: bytes
     body: bytes
 
-    @property
-    def is_insert(self) -> bool:
-        """Its statement is in the address or begins the body."""
-        return b"INSERT" in self.head.partition(b"\r\n")[0] or self.body.startswith(b"INSERT")
+    def states(self, statement: bytes) -> bool:
+        """Tells whether such a statement is in the address or begins the body."""
+        line = self.head.partition(b"\r\n")[0]
+        return statement in line or self.body.lstrip().startswith(statement)
 
 
 class Proxy:
@@ -59,7 +61,7 @@ class Proxy:
 
     Attributes:
         port: its own.
-        spoilt: inserts that were spoilt so far.
+        spoilt: statements that were spoilt so far.
         applied: those among them that ClickHouse had answered with success.
     """
 
@@ -67,7 +69,7 @@ class Proxy:
         self._target = target
         self._spoil: Spoil | None = None
         self._every = 1
-        self._inserts = 0
+        self._seen = 0
         self.port = 0
         self.spoilt = 0
         self.applied = 0
@@ -88,7 +90,7 @@ class Proxy:
 
     @contextlib.contextmanager
     def spoiling(self, spoil: Spoil, *, every: int = 1) -> Iterator[None]:
-        """Spoils every n-th insert, n from 1, as long as the context lasts."""
+        """Spoils every n-th such statement, n from 1, as long as the context lasts."""
         self._every, self._spoil = every, spoil
         try:
             yield
@@ -134,10 +136,10 @@ class Proxy:
         return spoil.answer
 
     def _chosen(self, request: _Message) -> Spoil | None:
-        if self._spoil is None or not request.is_insert:
+        if self._spoil is None or not request.states(self._spoil.statement):
             return None
-        self._inserts += 1
-        return None if self._inserts % self._every else self._spoil
+        self._seen += 1
+        return None if self._seen % self._every else self._spoil
 
     async def _ask(self, request: _Message) -> bytes:
         reader, writer = await asyncio.open_connection(HOST, self._target, limit=_LIMIT)

@@ -50,6 +50,7 @@ PAUSED = (
     ("alerts", 5),  # a call by gRPC (1 s): breaches go to Kafka
     ("consumer", 24),  # a delivery (20 s): it is made again beside the one that still waits
     ("dispatcher", 14),  # its membership (10 s): the group gives it its partitions anew
+    ("producer", 12),  # an acknowledgement (1 s): on waking it takes Kafka to be away, and spools
 )
 
 SPOILT = {
@@ -68,6 +69,15 @@ SPOILT = {
     ),
 }
 _SPOIL_SECONDS = 4
+
+NO_ANSWERS = {
+    "questions refused": Spoil(
+        0,
+        exception(503, 241, "Memory limit exceeded. (MEMORY_LIMIT_EXCEEDED)"),
+        statement=b"SELECT",
+    ),
+    "questions cut": Spoil(1, statement=b"SELECT"),
+}
 
 
 @pytest.mark.parametrize("names", KILLED, ids="+".join)
@@ -107,6 +117,20 @@ def test_a_spoilt_insert_costs_no_reading(
     record.add(what, seconds, system.audit())
     assert proxy.spoilt > spoilt
     assert (proxy.applied > applied) is (spoil.reaches == 1)
+
+
+@pytest.mark.parametrize("what", NO_ANSWERS)
+def test_a_consumer_that_may_not_ask_what_is_stored_waits_until_it_may(
+    system: LiveSystem, record: Record, proxy: Proxy, what: str
+) -> None:
+    """A killed one leaves events that its successor must look up before it stores them."""
+    spoilt = proxy.spoilt
+    with proxy.spoiling(NO_ANSWERS[what]):
+        system.kill("consumer")
+        time.sleep(_SPOIL_SECONDS)
+    seconds = system.recover()
+    record.add(f"kill consumer, {what}", seconds, system.audit())
+    assert proxy.spoilt > spoilt
 
 
 def test_without_a_producer_all_of_it_is_accounted_for_and_a_lost_reading_shows(
