@@ -44,8 +44,8 @@ status: setup ## Show the processes: state, restarts, CPU, memory, address
 health-check: setup ## Ask every service whether it can do its work
 	@$(LOCAL) health
 
-audit: setup ## Account for every reading; status 1 when one is lost or doubled (JSON=1)
-	@$(LOCAL) audit $(if $(JSON),--json)
+audit: setup ## Account for every reading; it fails when one is lost or doubled (JSON=1, ALL=1: earlier runs too)
+	@$(LOCAL) audit $(if $(JSON),--json) $(if $(ALL),--all)
 
 logs: ## Follow the logs (NAME=consumer for one of them)
 	@tail -n 20 -F $(RUN_DIR)/logs/$(or $(NAME),*).log

@@ -121,6 +121,13 @@ async def test_the_unforeseen_is_logged_once_with_its_trace() -> None:
     assert failures[0]["exc_info"]
 
 
+@pytest.mark.parametrize("missing", ["ce-id", "ce-source", "ce-specversion", "ce-type"])
+def test_an_attribute_that_is_missing_is_named(missing: str) -> None:
+    given = [(name.encode(), text.encode()) for name, text in BINARY.items() if name != missing]
+    with pytest.raises(MalformedEventError, match=f"^not a CloudEvent: without {missing}$"):
+        decode_event(given, b"{}")
+
+
 async def test_refused_events_fill_no_log() -> None:
     app = EventApp("test", Recorder(Poison("no good")), max_body_bytes=1000)
     with structlog.testing.capture_logs() as logs:

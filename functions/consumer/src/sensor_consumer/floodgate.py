@@ -108,8 +108,9 @@ class Floodgate:
             return None
         return (
             f"flood of rejects: {self._share:.0%} of what came in the last "
-            f"{self._settings.window_seconds} s ({self._reasons()}); {self._refused} events "
-            "without a good reading went to the dead letters"
+            f"{self._settings.window_seconds} s ({self._reasons()}); until it is "
+            f"{self._settings.max_share / 2:.0%} events without a good reading go to the dead "
+            f"letters, so far {self._refused}"
         )
 
     async def add(self, delivery: Delivery) -> None:

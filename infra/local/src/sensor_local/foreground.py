@@ -21,7 +21,12 @@ async def run(
     folder: RunFolder, environ: Mapping[str, str], only: Sequence[str], console: Console
 ) -> int:
     """Runs the system until SIGINT, SIGTERM or SIGHUP; returns the exit status."""
-    session = Session(folder, environ, only, tell=lambda text: console.print(text, highlight=False))
+    session = Session(
+        folder,
+        environ,
+        only,
+        tell=lambda text: console.print(text, highlight=False, soft_wrap=True),
+    )
     watching: list[asyncio.Task[None]] = []
 
     def ready() -> None:

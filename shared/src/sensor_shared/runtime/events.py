@@ -194,7 +194,14 @@ def decode_event(headers: list[tuple[bytes, bytes]], body: bytes) -> Event:
         decoded: CloudEvent = from_http(fields, body, data_unmarshaller=_as_it_came)
         return _event(dict(decoded.get_attributes()), _as_bytes(decoded.get_data()))
     except Exception as error:  # the library raises its own and builtin errors for bad input
-        raise MalformedEventError(f"not a CloudEvent: {str(error)[:200]}") from error
+        raise MalformedEventError(f"not a CloudEvent: {_why(fields, kind, error)}") from error
+
+
+def _why(fields: dict[str, str], kind: str, error: Exception) -> str:
+    missing = _REQUIRED - fields.keys()
+    if missing and kind != _STRUCTURED and any(name.startswith("ce-") for name in fields):
+        return f"without {', '.join(sorted(missing))}"  # the library names another one
+    return str(error)[:200]
 
 
 def _event(attributes: dict[str, Any], data: bytes) -> Event:

@@ -38,7 +38,7 @@ DETAILS = {
     "invalid_timestamp": "timestamp must be RFC 3339 with an offset, or epoch milliseconds",
     "timestamp_in_future": f"timestamp is more than {MAX_AHEAD_MS // 60_000} minutes ahead",
     "timestamp_too_old": f"timestamp is older than {RETENTION_MS // 86_400_000} days",
-    "no_measurement": "temperature, humidity and pressure are all missing",
+    "no_measurement": "temperature, humidity and pressure are all missing, NaN or -999",
     "invalid_status": f"status must be one of {', '.join(STATUSES)}",
     "invalid_location": (
         "location needs latitude -90 to 90 and longitude -180 to 180, both or neither, "
