@@ -283,6 +283,17 @@ def test_an_arrow_column_of_a_wrong_type_rejects_its_readings(
     assert [r.reason for r in decoded.rejects] == [reason] * 2
 
 
+def test_an_arrow_stream_without_columns_is_kept_whole() -> None:
+    batch = pa.RecordBatch.from_pylist([{"a": 1}] * 3).select([])
+    sink = io.BytesIO()
+    with pa.ipc.new_stream(sink, batch.schema) as writer:
+        writer.write_batch(batch)
+    event = Event("1", "/tests", READINGS_V1, sink.getvalue(), ARROW_STREAM)
+    decoded = decode(event, NOW_MS)
+    assert decoded.batch.num_rows == 0
+    assert [reject.raw for reject in decoded.rejects] == [event.data, b"", b""]
+
+
 def test_a_damaged_arrow_stream_is_one_reject() -> None:
     sink = io.BytesIO()
     with pa.ipc.new_stream(sink, SCHEMA) as writer:

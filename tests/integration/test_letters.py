@@ -466,8 +466,12 @@ async def test_a_replay_delivers_the_stretch_marked_as_the_dispatcher_would(
     )
     assert (done.status, done.out) == (0, "replayed 3 events: 3 accepted, 0 refused\n")
     replayed = {headers["ce-id"]: headers for headers in stub.got}
-    (_name,) = {headers.pop("ce-replayed") for headers in replayed.values()}
+    (name,) = {headers.pop("ce-replayed") for headers in replayed.values()}
     assert replayed == before
+    stub.got.clear()
+    await world.replay("--from", since(600), "--to", rfc3339_at(middle), sink=stub.url)
+    assert {headers["ce-replayed"] for headers in stub.got}.isdisjoint({name})
+    assert len(stub.got) == 3
 
     stub.got.clear()
     done = await world.replay("--from", rfc3339_at(middle), sink=stub.url)

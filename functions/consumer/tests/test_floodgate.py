@@ -66,6 +66,10 @@ def test_where_few_come_in_the_window_the_last_ones_count() -> None:
         expected = {2: 0.5, 3: 2.5 / 3}.get(number, 0.0)  # two events say nothing
         assert shares.mean(number * 8.0) == pytest.approx(expected)
     assert shares.mean(34.0) == 0.0  # silence
+    shares.add(1.0, 207.9)
+    assert shares.mean(207.9) == pytest.approx(2.5 / 3)
+    shares.add(1.0, 500.0)
+    assert shares.mean(500.0) == 0.0  # the others are too long ago
 
 
 async def test_in_a_flood_events_without_a_good_reading_become_dead_letters_and_the_rest_is_stored() -> (  # noqa: E501
@@ -93,9 +97,19 @@ async def test_a_flood_of_a_few_large_events_is_one_too() -> None:
         assert floodgate.trouble is None
         await floodgate.add(delivery(bad=1_000))
         clock.now += 9
-    assert floodgate.trouble is not None
-    with pytest.raises(Poison):
-        await floodgate.add(delivery(bad=1_000))
+        floodgate.look()
+    for _ in range(10):
+        assert floodgate.trouble is not None
+        with pytest.raises(Poison):
+            await floodgate.add(delivery(bad=1_000))
+        clock.now += 9
+        floodgate.look()
+    clock.now += 30
+    floodgate.look()
+    assert floodgate.trouble is None
+    await floodgate.add(delivery(good=1))
+    floodgate.look()
+    assert floodgate.trouble is None, "a night after a flood the first good event begins none"
 
 
 async def test_a_flood_ends_by_itself_when_good_events_are_the_most_again() -> None:

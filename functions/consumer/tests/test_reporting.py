@@ -123,7 +123,7 @@ async def test_a_key_is_remembered_by_all_replicas_for_at_least_the_time_set(red
     clock, prefix = Clock(1_000_000.0), f"test:{{{uuid.uuid4().hex}}}"
     one, other = (SharedKeys(redis, seconds=900, prefix=prefix, clock=clock) for _ in range(2))
     keys = [uuid.uuid4().hex for _ in range(3)]
-    await redis.script_flush()  # as after a new start of Redis
+    await one.begin([(uuid.uuid4().hex, 0.0)])
     await redis.set(f"{prefix}:since", 0)
 
     def sent(seconds_ago: float) -> list[tuple[str, float]]:
@@ -153,11 +153,18 @@ async def test_of_what_was_sent_before_the_time_that_is_remembered_nothing_is_kn
         (found,) = await keys.begin([(uuid.uuid4().hex, sent)])
         return found
 
-    assert await past(clock.now - 1) is Past.UNKNOWN  # before this Redis was asked first
+    assert await past(clock.now - 1) is Past.BEGUN  # before this Redis was asked first
+    assert await past(clock.now - 1_000) is Past.BEGUN
     assert await past(clock.now + 2) is Past.NEW
+    clock.now += 61
+    assert await past(clock.now - 70) is Past.UNKNOWN  # who had begun it has ended by now
+    assert await past(clock.now - 50) is Past.NEW
     clock.now += 10_000
     assert await past(clock.now - 890) is Past.NEW
     assert await past(clock.now - 901) is Past.UNKNOWN
+    await redis.script_flush()  # as after a new start of Redis, which may have lost what was last
+    assert await past(clock.now - 1) is Past.BEGUN
+    assert await past(clock.now + 2) is Past.NEW
 
 
 async def test_a_redis_that_is_away_is_asked_once_and_then_left_alone() -> None:

@@ -300,6 +300,29 @@ async def test_one_of_many_that_clickhouse_refuses_is_found_in_few_inserts_at_th
         assert took >= (len(b.writer.tried) - 1) / 100
 
 
+async def test_where_everything_is_refused_not_everything_is_tried_alone() -> None:
+    async with bench() as b:
+        b.writer.errors = [DatabaseError("Code: 497. DB::Exception: no") for _ in range(100)]
+        results = await asyncio.gather(
+            *(b.store.add(delivery(str(number))) for number in range(64)), return_exceptions=True
+        )
+        assert {type(result) for result in results} == {Retry}
+        assert len(b.writer.tried) < 30
+        b.writer.errors = []
+        await asyncio.gather(*(b.store.add(delivery(str(number))) for number in range(64)))
+        assert sorted(map(int, b.writer.written)) == list(range(64))
+
+
+async def test_a_replayed_event_that_this_process_has_stored_is_asked_for_anew_without_redis() -> (
+    None
+):
+    async with bench() as b:
+        await b.store.add(delivery("a"))
+        b.memory.past = {delivery("a").key: Past.NEW}  # Redis was away when it was to be noted
+        await b.store.add(delivery("a", replayed=True))
+        assert b.writer.asked_anew == [["a"]]
+
+
 async def test_what_nobody_foresaw_is_given_back_and_storing_goes_on() -> None:
     async with bench() as b:
         b.writer.errors = [ZeroDivisionError("a defect")]

@@ -1,5 +1,6 @@
 """What of an event is stored already, asked of the real ClickHouse, and how often it is asked."""
 
+import asyncio
 from collections.abc import Sequence
 from typing import Any
 
@@ -27,10 +28,16 @@ class Counted:
     def __init__(self, database: Database):
         self._database = database
         self.questions = 0
+        self.answered = asyncio.Event()
+        self.answering = asyncio.Event()
+        self.answering.set()
 
     async def rows(self, sql: str, **parameters: Any) -> list[tuple[Any, ...]]:
         self.questions += "FROM readings" in sql
-        return await self._database.rows(sql, **parameters)
+        rows = await self._database.rows(sql, **parameters)
+        self.answered.set()
+        await self.answering.wait()
+        return rows
 
     async def has(self, *keys: tuple[str, int]) -> None:
         for device, moment in keys:
@@ -74,6 +81,9 @@ async def test_old_events_of_the_same_minutes_are_asked_for_once(counted: Counte
     both = event(("b", BEGIN + 59_999), ("b", BEGIN + 60_000), ("a", BEGIN + 4_000))
     assert left(await stored.leave_out([both], [])) == [[60_000, 4_000]]
     assert counted.questions == 3  # two minutes of another device
+    both = event(("b", BEGIN + 60_001), ("b", BEGIN + 59_999), ("a", BEGIN))
+    assert left(await stored.leave_out([both], [])) == [[60_001]]
+    assert counted.questions == 3
     clock = 10.0
     await counted.has(("a", BEGIN + 1_000))
     assert left(await stored.leave_out([event(("a", BEGIN + 1_000))], [])) == [[]]
@@ -112,6 +122,18 @@ async def test_events_without_any_reading_have_nothing_that_is_stored(counted: C
     assert (rest.batch.num_rows, len(rest.rejects)) == (0, 2)
 
 
+async def test_what_is_asked_while_all_is_forgotten_is_not_remembered(counted: Counted) -> None:
+    known = StoredMinutes(counted)
+    counted.answering.clear()
+    asking = asyncio.create_task(known.among([("a", BEGIN)]))
+    await counted.answered.wait()
+    known.clear()
+    counted.answering.set()
+    assert await asking == set()
+    await counted.has(("a", BEGIN))
+    assert await known.among([("a", BEGIN)]) == {("a", BEGIN)}
+
+
 async def test_only_so_much_is_remembered(
     counted: Counted, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -123,3 +145,4 @@ async def test_only_so_much_is_remembered(
     for questions in (1, 2):  # more at once than is kept
         assert await known.among(keys) == set(keys[:4])
         assert counted.questions == questions
+    assert known.questions(keys) == 1

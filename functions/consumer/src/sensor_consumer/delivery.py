@@ -1,6 +1,6 @@
 """One event on its way into the store."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -18,17 +18,18 @@ class Delivery:
         batch: the valid readings, columns of `readings.SCHEMA`.
         rejects: the rest.
         arrived_ms: when the event came, epoch milliseconds.
-        key: identity of the event.
+        key: identity of the event, taken from it when it is not given.
     """
 
     event: Event
     batch: pa.RecordBatch
     rejects: list[Reject]
     arrived_ms: int
-    key: str = field(init=False)
+    key: str = ""
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "key", self.event.key)
+        if not self.key:
+            object.__setattr__(self, "key", self.event.key)
 
     @property
     def rows(self) -> int:
@@ -49,4 +50,5 @@ class Delivery:
     @property
     def replayed(self) -> str | None:
         """The replay that delivers it again on purpose; its rows may be there already."""
-        return self.event.extensions.get(REPLAYED) or None
+        replay = self.event.extensions.get(REPLAYED)
+        return None if replay in ("", "false") else replay

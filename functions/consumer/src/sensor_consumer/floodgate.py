@@ -19,6 +19,7 @@ from sensor_shared.telemetry.logs import logger
 
 _REMEMBERED: Final = 100
 _SHOWN_BYTES: Final = 200
+_WINDOWS: Final = 20
 
 
 class ReadingStore(Protocol):
@@ -37,11 +38,12 @@ class Shares:
     Args:
         seconds: length of the window, which moves on by whole seconds.
         least: events that the mean is taken of. Where fewer came in the window, as large ones do,
-            the last ones before it count too.
+            the last ones before it count too, up to twenty windows ago.
     """
 
     def __init__(self, seconds: int, least: int):
-        self._last = deque[float](maxlen=least)
+        self._last = deque[tuple[float, float]](maxlen=least)
+        self._least = least
         self._events = [0] * seconds
         self._rejected = [0.0] * seconds
         self._second = 0
@@ -51,17 +53,22 @@ class Shares:
         place = self._move(int(now)) % len(self._events)
         self._events[place] += 1
         self._rejected[place] += share
-        self._last.append(share)
+        self._last.append((now, share))
 
     def mean(self, now: float) -> float:
-        """Returns the mean share, 0.0 where no event came in the window or too few ever."""
+        """Returns the mean share, 0.0 where no event came in the window or too few before it."""
         self._move(int(now))
         events = sum(self._events)
-        if not events or len(self._last) < (self._last.maxlen or 0):
+        if events >= self._least:
+            return sum(self._rejected) / events
+        oldest = now - _WINDOWS * len(self._events)
+        if not events or len(self._last) < self._least or self._last[0][0] < oldest:
             return 0.0
-        if events < len(self._last):
-            return sum(self._last) / len(self._last)
-        return sum(self._rejected) / events
+        return sum(share for _, share in self._last) / self._least
+
+    def begin_anew(self) -> None:
+        """Forgets what came before the window."""
+        self._last.clear()
 
     def _move(self, second: int) -> int:
         for passed in range(max(self._second + 1, second + 1 - len(self._events)), second + 1):
@@ -107,10 +114,9 @@ class Floodgate:
         if not self._flooded:
             return None
         return (
-            f"flood of rejects: {self._share:.0%} of what came in the last "
-            f"{self._settings.window_seconds} s ({self._reasons()}); until it is "
-            f"{self._settings.max_share / 2:.0%} events without a good reading go to the dead "
-            f"letters, so far {self._refused}"
+            f"flood of rejects: {self._share:.0%} of what came of late ({self._reasons()}); until "
+            f"it is {self._settings.max_share / 2:.0%} events without a good reading go to the "
+            f"dead letters, so far {self._refused}"
         )
 
     async def add(self, delivery: Delivery) -> None:
@@ -171,6 +177,7 @@ class Floodgate:
 
     def _end(self) -> None:
         self._flooded = False
+        self._shares.begin_anew()
         self._log.info(
             "flood of rejects ends", share=round(self._share, 3), held_back=self._refused
         )

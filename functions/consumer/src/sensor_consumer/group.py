@@ -32,20 +32,24 @@ class Group:
 
 
 def by_past(
-    deliveries: Sequence[Delivery], past: Mapping[str, Past], given_back: Container[str]
+    deliveries: Sequence[Delivery],
+    past: Mapping[str, Past],
+    given_back: Container[str],
+    answered: Container[str],
 ) -> tuple[Group, list[Delivery]]:
     """Returns those that are to be stored, and those that are known to be stored already.
 
     Args:
         deliveries: one of each key.
-        past: of the keys; what is not there is new.
+        past: of the keys; of what is not there nobody knows, and it is taken for new.
         given_back: keys of those whose insert had no answer before.
+        answered: keys of those that this process has stored.
     """
     new, old, doubtful, stored = [], [], [], []
     for delivery in deliveries:
         state = past.get(delivery.key, Past.NEW)
-        lately = state is Past.BEGUN or (state is Past.STORED and delivery.replayed)
-        if lately or delivery.key in given_back:
+        unsure = state is Past.STORED or delivery.key not in past or delivery.key in answered
+        if state is Past.BEGUN or delivery.key in given_back or (delivery.replayed and unsure):
             doubtful.append(delivery)
         elif state is Past.STORED:
             stored.append(delivery)

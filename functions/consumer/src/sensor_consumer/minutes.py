@@ -1,5 +1,6 @@
 """Which readings ClickHouse had of devices' minutes, a moment ago."""
 
+import asyncio
 import time
 from array import array
 from bisect import bisect_left
@@ -10,8 +11,10 @@ from typing import Any, Final, NamedTuple, Protocol
 MINUTE_MS: Final = 60_000
 AT_ONCE: Final = 300
 """Names of one question: they travel in its address, whose length servers limit."""
-_MOST: Final = 200_000
-"""Minutes that are remembered: some 50 MB of them with a reading a second."""
+_MOST: Final = 100_000
+"""Minutes that are remembered: some 60 MB of them with a reading a second."""
+_QUESTIONS: Final = 4
+"""To ClickHouse at the same time."""
 _SECONDS: Final = 10.0
 """For how long they are."""
 
@@ -64,7 +67,11 @@ class StoredMinutes:
 
     def clear(self) -> None:
         """Forgets everything."""
-        self._known.clear()
+        self._known = OrderedDict()
+
+    def questions(self, keys: Collection[Key]) -> int:
+        """Returns how many questions it would take to tell which of the readings are stored."""
+        return len(self._missing(_minutes_of(keys)))
 
     async def among(self, keys: Collection[Key]) -> set[Key]:
         """Returns those of the readings that were stored when it was asked, `seconds` ago at most.
@@ -73,44 +80,51 @@ class StoredMinutes:
             DatabaseAwayError: when ClickHouse cannot answer now.
             ClickHouseError: when it refuses.
         """
-        minutes = await self._minutes({(device, _start(moment)) for device, moment in keys})
+        wanted = _minutes_of(keys)
+        limit = asyncio.Semaphore(_QUESTIONS)
+        asking = [self._ask(*question, limit) for question in self._missing(wanted)]
+        minutes = {key: known for key in wanted if (known := self._fresh(key)) is not None}
+        for answer in await asyncio.gather(*asking):
+            minutes.update(answer)
         return {
             (device, moment)
             for device, moment in keys
             if _holds(minutes[device, _start(moment)].offsets, moment % MINUTE_MS)
         }
 
-    async def _minutes(self, wanted: Collection[Key]) -> Mapping[Key, _Minute]:
-        self._forget()
-        found = {key: known for key in wanted if (known := self._known.get(key)) is not None}
+    def _fresh(self, key: Key) -> "_Minute | None":
+        known = self._known.get(key)
+        return known if known and self._clock() - known.asked < self._seconds else None
+
+    def _missing(self, wanted: Collection[Key]) -> list[tuple[int, list[str]]]:
         missing = defaultdict(list)
         for device, start in wanted:
-            if (device, start) not in found:
+            if self._fresh((device, start)) is None:
                 missing[start].append(device)
-        for start, devices in missing.items():
-            for at in range(0, len(devices), AT_ONCE):
-                found.update(await self._ask(start, devices[at : at + AT_ONCE]))
-        return found
+        return [
+            (start, devices[at : at + AT_ONCE])
+            for start, devices in missing.items()
+            for at in range(0, len(devices), AT_ONCE)
+        ]
 
-    async def _ask(self, start: int, devices: Sequence[str]) -> Mapping[Key, _Minute]:
-        asked = self._clock()
-        answer = dict(await self._database.rows(_MINUTE, ids=devices, start=start))
+    async def _ask(
+        self, start: int, devices: Sequence[str], limit: asyncio.Semaphore
+    ) -> Mapping[Key, _Minute]:
+        async with limit:
+            known, asked = self._known, self._clock()
+            answer = dict(await self._database.rows(_MINUTE, ids=devices, start=start))
         minutes = {
             (device, start): _Minute(asked, array("H", answer.get(device, ())))
             for device in devices
         }
-        self._known.update(minutes)
+        known.update(minutes)
+        while len(known) > _MOST:
+            known.popitem(last=False)
         return minutes
 
-    def _forget(self) -> None:
-        """Forgets what is too old or too much, the first asked first."""
-        now = self._clock()
-        while self._known:
-            key, minute = self._known.popitem(last=False)
-            if now - minute.asked < self._seconds and len(self._known) < _MOST:
-                self._known[key] = minute
-                self._known.move_to_end(key, last=False)
-                break
+
+def _minutes_of(keys: Collection[Key]) -> set[Key]:
+    return {(device, _start(moment)) for device, moment in keys}
 
 
 def _start(moment: int) -> int:

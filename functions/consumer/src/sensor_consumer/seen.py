@@ -1,12 +1,17 @@
 """What became of an event before: remembered in Redis for all replicas, and in this process."""
 
+import hashlib
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 from enum import IntEnum
-from typing import Final
+from typing import Any, Final
 
 from redis.asyncio import Redis
+from redis.exceptions import NoScriptError
+
+_LONGEST_INSERT_SECONDS: Final = 60
+"""Whoever began to store an event before memory began has ended by then."""
 
 
 class Past(IntEnum):
@@ -17,7 +22,8 @@ class Past(IntEnum):
     """Somebody began to store it, and nobody has said how that ended."""
     STORED = 2
     UNKNOWN = 3
-    """It was sent before the time that is remembered: whoever stored it then is forgotten."""
+    """It was sent before the time that is remembered: whoever stored it then is forgotten, and
+    nobody is storing it at this moment."""
 
 
 class RecentKeys:
@@ -47,6 +53,9 @@ class RecentKeys:
 # KEYS: the set that is written to, the one before, the events begun, when remembering began. ARGV:
 # the time and the oldest begin that counts, epoch seconds, then the events. One step: of two
 # replicas that begin the same event, the second one knows it.
+#
+# A Redis that has been started anew does not know the script: its memory begins anew with it, since
+# the last that it noted may not have reached its disk.
 _BEGIN: Final = """
 redis.call('ZREMRANGEBYSCORE', KEYS[3], '-inf', ARGV[2])
 redis.call('SET', KEYS[4], ARGV[1], 'NX')
@@ -60,6 +69,7 @@ for i = 3, #ARGV do
 end
 return past
 """
+_BEGIN_SHA1: Final = hashlib.sha1(_BEGIN.encode(), usedforsecurity=False).hexdigest()
 
 
 class SharedKeys:
@@ -67,7 +77,7 @@ class SharedKeys:
 
     Stored events are in two sets of Redis that take turns: a key is remembered for at least
     `seconds`, at most twice that. Events begun are in a sorted set for as long, until they
-    are stored. What was sent before that time, or before this Redis was asked first, may have been
+    are stored. What was sent before that time, or before this Redis was started, may have been
     stored all the same: a whole system may have been away with its last events unacknowledged.
 
     Args:
@@ -86,7 +96,6 @@ class SharedKeys:
         clock: Callable[[], float] = time.time,
     ):
         self._redis = redis
-        self._begin = redis.register_script(_BEGIN)
         self._seconds = seconds
         self._prefix = prefix
         self._clock = clock
@@ -102,15 +111,31 @@ class SharedKeys:
         """
         now = int(self._clock())
         turn = now // self._seconds
-        names = (self._stored(turn), self._stored(turn - 1), self._begun, f"{self._prefix}:since")
+        names = (self._stored(turn), self._stored(turn - 1), self._begun, self._since)
         members = [_member(key) for key, _ in events]
-        since, *past = await self._begin(names, [now, now - 2 * self._seconds, *members])
-        # Both are known to the second.
-        reach = max(since, now - self._seconds) + 1
-        return [
-            Past.UNKNOWN if answer == Past.NEW and sent < reach else Past(answer)
-            for answer, (_, sent) in zip(past, events, strict=True)
-        ]
+        since, *past = await self._run(names, [now, now - 2 * self._seconds, *members])
+        before = Past.UNKNOWN if now - since > _LONGEST_INSERT_SECONDS else Past.BEGUN
+
+        def known(answer: int, sent: float) -> Past:
+            if answer != Past.NEW:
+                return Past(answer)
+            # Times are noted to the second.
+            if sent < since + 1:
+                return before
+            return Past.UNKNOWN if sent < now - self._seconds + 1 else Past.NEW
+
+        return [known(answer, sent) for answer, (_, sent) in zip(past, events, strict=True)]
+
+    async def _run(self, names: Sequence[str], values: Sequence[int | bytes]) -> list[int]:
+        # By hand, because redis-py would load the script again without a word.
+        arguments: Any = (_BEGIN_SHA1, len(names), *names, *values)
+        try:
+            answer: list[int] = await self._redis.evalsha(*arguments)
+        except NoScriptError:
+            await self._redis.set(self._since, values[0])
+            await self._redis.script_load(_BEGIN)
+            answer = await self._redis.evalsha(*arguments)
+        return answer
 
     async def stored(self, keys: Sequence[str]) -> None:
         """Remembers events as stored.
@@ -132,6 +157,10 @@ class SharedKeys:
     @property
     def _begun(self) -> str:
         return f"{self._prefix}:begun"
+
+    @property
+    def _since(self) -> str:
+        return f"{self._prefix}:since"
 
 
 def _member(key: str) -> bytes:

@@ -34,6 +34,9 @@ from sensor_shared.telemetry import metrics
 from sensor_shared.telemetry.logs import logger
 
 _RETRY_PAUSE_SECONDS = 0.1
+_REFUSALS = 16
+"""Of parts of one group: one bad event of a thousand is found by eleven. Where all is refused the
+rest is given back, to come again."""
 _SHOW_AFTER_SECONDS = 0.001
 """The insert is sent first; the other is made up while ClickHouse works."""
 
@@ -120,7 +123,7 @@ class Store:
         """Stores deliveries and settles each of them; raises nothing but cancellation."""
         try:
             past = await self._memory.begin([(one.key, one.sent) for one in deliveries])
-            group, stored = by_past(deliveries, past, self._doubtful)
+            group, stored = by_past(deliveries, past, self._doubtful, self._recent)
             for delivery in stored:
                 metrics.EVENTS_REPEATED.inc()
                 self._waiting.settle(delivery)
@@ -151,24 +154,29 @@ class Store:
             self._log.exception("showing failed")
 
     async def _write(self, group: Group, showing: "asyncio.Task[None]") -> None:
-        deliveries = group.deliveries
-        try:
-            rejecting = await self._try(group)
-        except DatabaseAwayError as error:
-            self._failed(deliveries, error)
-        except ClickHouseError as error:
-            if len(deliveries) == 1:
-                self._failed(deliveries, error)
+        """Stores a group; one that is refused in parts, so that the good ones are not held up."""
+        parts, refused = [group], 0
+        while parts:
+            part = parts.pop()
+            deliveries = part.deliveries
+            try:
+                rejecting = await self._try(part)
+            except DatabaseAwayError as error:
+                for waiting in (part, *parts):
+                    self._failed(waiting.deliveries, error)
                 return
-            self._log.error("ClickHouse refused", events=len(deliveries), error=str(error)[:300])
-            # What is wrong with one event must not hold up the others. One of the tables may
-            # have taken its rows of the group: all are doubtful now.
-            for half in halves(deliveries):
+            except ClickHouseError as error:
+                refused += 1
+                if len(deliveries) == 1 or refused >= _REFUSALS:
+                    self._failed(deliveries, error)
+                else:
+                    # One of the tables may have taken its rows of the group: all are doubtful.
+                    parts += [Group(doubtful=half) for half in reversed(halves(deliveries))]
+            else:
+                self._go_on(self._answer(deliveries, rejecting, showing))
+            if parts:
                 await asyncio.sleep(self._pace.pause(self._clock()))
-                self._pace.begin(self._clock(), worth(half))
-                await self._write(Group(doubtful=half), showing)
-        else:
-            self._go_on(self._answer(deliveries, rejecting, showing))
+                self._pace.begin(self._clock(), worth(parts[-1].deliveries))
 
     async def _try(self, group: Group) -> list[Delivery]:
         """Stores the readings that are not stored yet; after a failure nobody knows which.

@@ -2,13 +2,14 @@
 
 from collections.abc import Collection, Sequence
 from dataclasses import replace
+from math import ceil
 from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
 
 from sensor_consumer.delivery import Delivery
-from sensor_consumer.minutes import AT_ONCE, MINUTE_MS, Key, Queries, StoredMinutes
+from sensor_consumer.minutes import AT_ONCE, Key, Queries, StoredMinutes
 from sensor_consumer.seen import RecentKeys
 
 # Both lists are sets of the sort key's columns; what they select together is a little more than
@@ -23,8 +24,8 @@ WHERE source IN {sources:Array(String)} AND event_id IN {ids:Array(String)}
 """
 _REPLAYS: Final = 100
 """Names of replays that are remembered."""
-_FEW_MINUTES: Final = 3
-"""Readings of an event that are of more minutes are asked for one by one."""
+_WORTH: Final = 4
+"""So many more questions are asked by minutes, which later events need too, than by readings."""
 
 
 class StoredRows:
@@ -60,13 +61,16 @@ class StoredRows:
             self._replays.add(replays)
         rejects = await self._rejects([item for item in (*old, *doubtful) if item.rejects])
         kept = [_without_rejects(item, rejects) for item in (*old, *doubtful)]
-        narrow = [_is_narrow(item.batch) for item in kept]
-        near = [item for item, few in zip(kept, narrow, strict=True) if few]
-        known = await self._minutes.among({key for item in near for key in _keys(item.batch)})
+        keys = {key for item in kept for key in _keys(item.batch)}
+        if self._minutes.questions(keys) > _WORTH * ceil(len(keys) / AT_ONCE):
+            # A few readings of many minutes.
+            asked = await self._readings(keys)
+            return [_without_readings(item, asked) for item in kept]
+        known = await self._minutes.among(keys)
         rest = [_without_readings(item, known) for item in kept]
-        sure = [few and at < len(old) for at, few in enumerate(narrow)]
-        unsure = [item for item, settled in zip(rest, sure, strict=True) if not settled]
-        asked = await self._readings({key for item in unsure for key in _keys(item.batch)})
+        asked = await self._readings(
+            {key for item in rest[len(old) :] for key in _keys(item.batch)}
+        )
         return [_without_readings(item, asked) for item in rest]
 
     async def _readings(self, keys: Collection[Key]) -> set[Key]:
@@ -96,11 +100,6 @@ class StoredRows:
                 )
             )
         return found
-
-
-def _is_narrow(batch: pa.RecordBatch) -> bool:
-    moments: Any = batch.column("timestamp").cast(pa.int64()).to_numpy()
-    return len(np.unique(moments // MINUTE_MS)) <= _FEW_MINUTES
 
 
 def _without_readings(item: Delivery, stored: Collection[Key]) -> Delivery:

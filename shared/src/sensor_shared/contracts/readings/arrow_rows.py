@@ -15,8 +15,8 @@ _encode = json.JSONEncoder(default=str, ensure_ascii=False).encode
 def write(batch: pa.RecordBatch, positions: Sequence[int], data: bytes) -> list[bytes]:
     """Returns each row at one of the positions as a JSON object; moments as numbers in their unit.
 
-    Where a row cannot be written out in bounded memory (nested lists, views, very many columns),
-    the first gets all the event's bytes and the others none.
+    Where a row has no columns, or cannot be written out in bounded memory (nested lists, views,
+    very many columns), the first gets all the event's bytes and the others none.
 
     Args:
         batch: the rows.
@@ -24,7 +24,8 @@ def write(batch: pa.RecordBatch, positions: Sequence[int], data: bytes) -> list[
         data: the event's bytes.
     """
     wide = sum(len(field.name) + len(str(field.type)) + _OVERHEAD_BYTES for field in batch.schema)
-    if wide * len(positions) > MAX_DECODED_BYTES or not all(map(_is_flat, batch.schema.types)):
+    flat = bool(batch.schema.types) and all(map(_is_flat, batch.schema.types))
+    if wide * len(positions) > MAX_DECODED_BYTES or not flat:
         return [data, *([b""] * (len(positions) - 1))]
     rows = batch.take(pa.array(positions, pa.int64()))
     names = batch.schema.names
