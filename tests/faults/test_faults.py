@@ -127,10 +127,10 @@ def test_a_consumer_that_may_not_ask_what_is_stored_waits_until_it_may(
         system.kill("consumer")
     spoilt = proxy.spoilt
     with proxy.spoiling(NO_ANSWERS[what]):
+        wait_for(lambda: proxy.spoilt > spoilt, "a look-up", PATIENCE_SECONDS)
         time.sleep(_SPOIL_SECONDS)
     seconds = system.recover()
     record.add(f"kill consumer, {what}", seconds, system.audit())
-    assert proxy.spoilt > spoilt
 
 
 def test_without_a_producer_all_of_it_is_accounted_for_and_a_lost_reading_shows(

@@ -156,8 +156,8 @@ async def test_of_what_was_sent_before_the_time_that_is_remembered_nothing_is_kn
     assert await past(clock.now - 1) is Past.BEGUN  # before this Redis was asked first
     assert await past(clock.now - 1_000) is Past.BEGUN
     assert await past(clock.now + 2) is Past.NEW
-    clock.now += 61
-    assert await past(clock.now - 70) is Past.UNKNOWN  # who had begun it has ended by now
+    clock.now += 301
+    assert await past(clock.now - 310) is Past.UNKNOWN  # who had begun it has ended by now
     assert await past(clock.now - 50) is Past.NEW
     clock.now += 10_000
     assert await past(clock.now - 890) is Past.NEW

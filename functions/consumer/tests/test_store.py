@@ -307,7 +307,7 @@ async def test_where_everything_is_refused_not_everything_is_tried_alone() -> No
             *(b.store.add(delivery(str(number))) for number in range(64)), return_exceptions=True
         )
         assert {type(result) for result in results} == {Retry}
-        assert len(b.writer.tried) < 30
+        assert len(b.writer.tried) == 16
         b.writer.errors = []
         await asyncio.gather(*(b.store.add(delivery(str(number))) for number in range(64)))
         assert sorted(map(int, b.writer.written)) == list(range(64))
@@ -384,6 +384,19 @@ async def test_an_event_with_rejects_is_answered_when_these_are_stored_too() -> 
         assert b.writer.asked == [["bad"]]  # its readings may be there
         assert b.writer.kept == ["bad"]
         assert b.memory.remembered == [delivery(name).key for name in ("good", "bad")]
+
+
+async def test_rejects_that_are_refused_together_are_kept_in_parts() -> None:
+    async with bench() as b:
+        b.writer.keeping = [DatabaseError("Code: 117. DB::Exception: bad data")]
+        names = [f"bad-{number}" for number in range(5)]
+        await asyncio.gather(*(b.store.add(rejecting(name)) for name in names))
+        assert b.writer.kept == names
+        b.writer.keeping = [DatabaseError("Code: 497. DB::Exception: no") for _ in range(100)]
+        adding = [b.store.add(rejecting(f"worse-{number}")) for number in range(64)]
+        results = await asyncio.gather(*adding, return_exceptions=True)
+        assert {type(result) for result in results} == {Retry}
+        assert len(b.writer.keeping) == 100 - 16
 
 
 def test_so_many_at_once_and_then_so_many_per_second() -> None:

@@ -13,10 +13,10 @@ AT_ONCE: Final = 300
 """Names of one question: they travel in its address, whose length servers limit."""
 _MOST: Final = 100_000
 """Minutes that are remembered: some 60 MB of them with a reading a second."""
-_QUESTIONS: Final = 4
-"""To ClickHouse at the same time."""
 _SECONDS: Final = 10.0
 """For how long they are."""
+_AT_A_TIME: Final = 4
+"""Questions to ClickHouse."""
 
 # A device's rows of any minute lie in one granule: a whole minute costs what one reading does.
 _MINUTE: Final = """
@@ -63,6 +63,7 @@ class StoredMinutes:
         self._database = database
         self._seconds = seconds
         self._clock = clock
+        self._limit = asyncio.Semaphore(_AT_A_TIME)
         self._known: OrderedDict[Key, _Minute] = OrderedDict()
 
     def clear(self) -> None:
@@ -71,7 +72,8 @@ class StoredMinutes:
 
     def questions(self, keys: Collection[Key]) -> int:
         """Returns how many questions it would take to tell which of the readings are stored."""
-        return len(self._missing(_minutes_of(keys)))
+        wanted = _minutes_of(keys)
+        return len(_questions(wanted - self._fresh(wanted).keys()))
 
     async def among(self, keys: Collection[Key]) -> set[Key]:
         """Returns those of the readings that were stored when it was asked, `seconds` ago at most.
@@ -81,36 +83,33 @@ class StoredMinutes:
             ClickHouseError: when it refuses.
         """
         wanted = _minutes_of(keys)
-        limit = asyncio.Semaphore(_QUESTIONS)
-        asking = [self._ask(*question, limit) for question in self._missing(wanted)]
-        minutes = {key: known for key in wanted if (known := self._fresh(key)) is not None}
-        for answer in await asyncio.gather(*asking):
-            minutes.update(answer)
+        minutes = self._fresh(wanted)
+        asking = [
+            asyncio.create_task(self._ask(start, devices))
+            for start, devices in _questions(wanted - minutes.keys())
+        ]
+        try:
+            for answer in await asyncio.gather(*asking):
+                minutes.update(answer)
+        finally:
+            for task in asking:  # when one has failed nobody wants the others' answers
+                task.cancel()
         return {
             (device, moment)
             for device, moment in keys
             if _holds(minutes[device, _start(moment)].offsets, moment % MINUTE_MS)
         }
 
-    def _fresh(self, key: Key) -> "_Minute | None":
-        known = self._known.get(key)
-        return known if known and self._clock() - known.asked < self._seconds else None
+    def _fresh(self, wanted: Collection[Key]) -> dict[Key, _Minute]:
+        oldest = self._clock() - self._seconds
+        return {
+            key: known
+            for key in wanted
+            if (known := self._known.get(key)) is not None and known.asked > oldest
+        }
 
-    def _missing(self, wanted: Collection[Key]) -> list[tuple[int, list[str]]]:
-        missing = defaultdict(list)
-        for device, start in wanted:
-            if self._fresh((device, start)) is None:
-                missing[start].append(device)
-        return [
-            (start, devices[at : at + AT_ONCE])
-            for start, devices in missing.items()
-            for at in range(0, len(devices), AT_ONCE)
-        ]
-
-    async def _ask(
-        self, start: int, devices: Sequence[str], limit: asyncio.Semaphore
-    ) -> Mapping[Key, _Minute]:
-        async with limit:
+    async def _ask(self, start: int, devices: Sequence[str]) -> Mapping[Key, _Minute]:
+        async with self._limit:
             known, asked = self._known, self._clock()
             answer = dict(await self._database.rows(_MINUTE, ids=devices, start=start))
         minutes = {
@@ -125,6 +124,18 @@ class StoredMinutes:
 
 def _minutes_of(keys: Collection[Key]) -> set[Key]:
     return {(device, _start(moment)) for device, moment in keys}
+
+
+def _questions(minutes: Collection[Key]) -> list[tuple[int, list[str]]]:
+    """Returns begins of minutes, each with the devices that one question is about."""
+    devices = defaultdict(list)
+    for device, start in minutes:
+        devices[start].append(device)
+    return [
+        (start, names[at : at + AT_ONCE])
+        for start, names in devices.items()
+        for at in range(0, len(names), AT_ONCE)
+    ]
 
 
 def _start(moment: int) -> int:

@@ -10,8 +10,9 @@ from typing import Any, Final
 from redis.asyncio import Redis
 from redis.exceptions import NoScriptError
 
-_LONGEST_INSERT_SECONDS: Final = 60
-"""Whoever began to store an event before memory began has ended by then."""
+_LONGEST_INSERT_SECONDS: Final = 300
+"""Whoever began to store an event before memory began has ended by then: three attempts of a
+look-up and an insert take half of it."""
 
 
 class Past(IntEnum):

@@ -13,7 +13,7 @@ import asyncio
 import contextlib
 import time
 import uuid
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
 import pyarrow as pa
@@ -154,29 +154,33 @@ class Store:
             self._log.exception("showing failed")
 
     async def _write(self, group: Group, showing: "asyncio.Task[None]") -> None:
-        """Stores a group; one that is refused in parts, so that the good ones are not held up."""
+        async def store(part: Group) -> None:
+            if part is not group:
+                await asyncio.sleep(self._pace.pause(self._clock()))
+                self._pace.begin(self._clock(), worth(part.deliveries))
+            rejecting = await self._try(part)
+            self._go_on(self._answer(part.deliveries, rejecting, showing))
+
+        await self._in_parts(group, store)
+
+    async def _in_parts(self, group: Group, work: Callable[[Group], Awaitable[None]]) -> None:
+        """Works on a group; on one that is refused in parts, so that the good ones do not wait."""
         parts, refused = [group], 0
         while parts:
             part = parts.pop()
-            deliveries = part.deliveries
             try:
-                rejecting = await self._try(part)
-            except DatabaseAwayError as error:
-                for waiting in (part, *parts):
-                    self._failed(waiting.deliveries, error)
-                return
-            except ClickHouseError as error:
+                await work(part)
+            except (DatabaseAwayError, ClickHouseError) as error:
                 refused += 1
-                if len(deliveries) == 1 or refused >= _REFUSALS:
-                    self._failed(deliveries, error)
+                if isinstance(error, DatabaseAwayError) or refused == _REFUSALS:
+                    for waiting in (part, *parts):
+                        self._failed(waiting.deliveries, error)
+                    return
+                if len(part.deliveries) == 1:
+                    self._failed(part.deliveries, error)
                 else:
                     # One of the tables may have taken its rows of the group: all are doubtful.
-                    parts += [Group(doubtful=half) for half in reversed(halves(deliveries))]
-            else:
-                self._go_on(self._answer(deliveries, rejecting, showing))
-            if parts:
-                await asyncio.sleep(self._pace.pause(self._clock()))
-                self._pace.begin(self._clock(), worth(parts[-1].deliveries))
+                    parts += [Group(doubtful=half) for half in reversed(halves(part.deliveries))]
 
     async def _try(self, group: Group) -> list[Delivery]:
         """Stores the readings that are not stored yet; after a failure nobody knows which.
@@ -235,17 +239,12 @@ class Store:
             self._interrupted(group)  # whoever has no answer by now
 
     async def _keep(self, rejecting: list[Delivery]) -> None:
-        try:
-            await self._writer.keep(rejecting)
-        except (DatabaseAwayError, ClickHouseError) as error:
-            if isinstance(error, DatabaseAwayError) or len(rejecting) == 1:
-                self._failed(rejecting, error)
-                return
-            for half in halves(rejecting):
-                await self._keep(half)
-            return
-        self._stages.kept(rejecting)
-        await self._remember(rejecting)
+        async def keep(part: Group) -> None:
+            await self._writer.keep(part.deliveries)
+            self._stages.kept(part.deliveries)
+            await self._remember(part.deliveries)
+
+        await self._in_parts(Group(doubtful=rejecting), keep)
 
     def _interrupted(self, group: list[Delivery]) -> None:
         """Gives back those that have no answer."""
