@@ -32,6 +32,12 @@ def batch(device: str, readings: int) -> list[dict[str, Any]]:
     return [*good, reading(device, moment, humidity=120)]
 
 
+async def sent(consumer: Deployed, event: tuple[list[dict[str, Any]], str], sent_ms: int) -> None:
+    """Sends an event, data and id, as one of that moment; it is taken."""
+    data, event_id = event
+    assert (await consumer.send(data, event_id=event_id, sent_ms=sent_ms)).status_code == 202
+
+
 async def test_a_consumer_that_died_before_it_could_note_what_it_stored_doubles_no_raw_row(
     settings: ConsumerSettings, database: Database, device: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -69,15 +75,12 @@ async def test_events_whose_past_a_redis_has_lost_double_no_raw_row(
     events = [(batch(f"{device}-{number}", 3), new_id()) for number in range(4)]
     sent_ms = now_ms() - 1_000
     async with deployed(settings) as first:
-        await asyncio.gather(
-            *(first.send(data, event_id=name, sent_ms=sent_ms) for data, name in events)
-        )
+        await asyncio.gather(*(sent(first, event, sent_ms) for event in events))
     assert await raw(database) == (12, 4)
     await redis.flushdb()
     async with deployed(settings) as second:
-        for data, event_id in events:
-            answer = await second.send(data, event_id=event_id, sent_ms=sent_ms)
-            assert answer.status_code == 202
+        for event in events:
+            await sent(second, event, sent_ms)
     assert await raw(database) == (12, 4)
 
 
@@ -88,15 +91,12 @@ async def test_events_that_come_again_after_they_were_forgotten_double_no_raw_ro
     sent_ms = now_ms() - (settings.store.remember_seconds + 1) * 1_000
     events = [(batch(f"{device}-{number}", 3), new_id()) for number in range(4)]
     async with deployed(settings) as first:
-        await asyncio.gather(
-            *(first.send(data, event_id=name, sent_ms=sent_ms) for data, name in events)
-        )
+        await asyncio.gather(*(sent(first, event, sent_ms) for event in events))
     for name in await redis.keys("{consumer}:stored:*"):
         await redis.delete(name)
     async with deployed(settings) as second:
-        for data, event_id in events:
-            answer = await second.send(data, event_id=event_id, sent_ms=sent_ms)
-            assert answer.status_code == 202
+        for event in events:
+            await sent(second, event, sent_ms)
     assert await raw(database) == (12, 4)
 
 

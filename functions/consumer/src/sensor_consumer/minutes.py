@@ -24,7 +24,7 @@ SELECT device_id, arraySort(groupArray(toUInt16(toUnixTimestamp64Milli(timestamp
 FROM readings
 WHERE device_id IN {ids:Array(String)}
   AND timestamp >= fromUnixTimestamp64Milli({start:Int64})
-  AND timestamp < fromUnixTimestamp64Milli({start:Int64} + 60000)
+  AND timestamp < fromUnixTimestamp64Milli({end:Int64})
 GROUP BY device_id
 """
 
@@ -111,7 +111,8 @@ class StoredMinutes:
     async def _ask(self, start: int, devices: Sequence[str]) -> Mapping[Key, _Minute]:
         async with self._limit:
             known, asked = self._known, self._clock()
-            answer = dict(await self._database.rows(_MINUTE, ids=devices, start=start))
+            end = start + MINUTE_MS
+            answer = dict(await self._database.rows(_MINUTE, ids=devices, start=start, end=end))
         minutes = {
             (device, start): _Minute(asked, array("H", answer.get(device, ())))
             for device in devices

@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Sequence
 from dataclasses import replace
+from itertools import chain
 from math import ceil
 from typing import Any, Final
 
@@ -61,17 +62,15 @@ class StoredRows:
             self._replays.add(replays)
         rejects = await self._rejects([item for item in (*old, *doubtful) if item.rejects])
         kept = [_without_rejects(item, rejects) for item in (*old, *doubtful)]
-        keys = {key for item in kept for key in _keys(item.batch)}
-        if self._minutes.questions(keys) > _WORTH * ceil(len(keys) / AT_ONCE):
+        keys = [_keys(item.batch) for item in kept]
+        every = set(chain.from_iterable(keys))
+        if self._minutes.questions(every) > _WORTH * ceil(len(every) / AT_ONCE):
             # A few readings of many minutes.
-            asked = await self._readings(keys)
-            return [_without_readings(item, asked) for item in kept]
-        known = await self._minutes.among(keys)
-        rest = [_without_readings(item, known) for item in kept]
-        asked = await self._readings(
-            {key for item in rest[len(old) :] for key in _keys(item.batch)}
-        )
-        return [_without_readings(item, asked) for item in rest]
+            stored = await self._readings(every)
+        else:
+            stored = await self._minutes.among(every)
+            stored |= await self._readings({*chain.from_iterable(keys[len(old) :])} - stored)
+        return [_without_readings(*one, stored) for one in zip(kept, keys, strict=True)]
 
     async def _readings(self, keys: Collection[Key]) -> set[Key]:
         wanted = sorted(keys)
@@ -102,8 +101,8 @@ class StoredRows:
         return found
 
 
-def _without_readings(item: Delivery, stored: Collection[Key]) -> Delivery:
-    wanted = [key not in stored for key in _keys(item.batch)]
+def _without_readings(item: Delivery, keys: Sequence[Key], stored: Collection[Key]) -> Delivery:
+    wanted = [key not in stored for key in keys]
     return replace(item, batch=item.batch.filter(pa.array(wanted, pa.bool_())))
 
 
