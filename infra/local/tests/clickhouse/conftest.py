@@ -12,6 +12,7 @@ import uuid
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import IO
 from urllib.parse import urlencode
 
 import clickhouse_connect
@@ -95,7 +96,11 @@ def free_port() -> int:
 
 
 def launch(
-    folder: Path, port: int, *options: str, password: str | None = PASSWORD
+    folder: Path,
+    port: int,
+    *options: str,
+    password: str | None = PASSWORD,
+    log: IO[bytes] | int = subprocess.PIPE,
 ) -> subprocess.Popen[bytes]:
     environ = {k: v for k, v in os.environ.items() if not k.startswith("TWINUP_")}
     if password is not None:
@@ -107,7 +112,7 @@ def launch(
             *("--port", str(port), "--user", USER, *options),
         ],
         env=environ,
-        stderr=subprocess.PIPE,
+        stderr=log,
     )
 
 
@@ -118,7 +123,10 @@ def start_server() -> Iterator[Callable[..., ServerProcess]]:
 
     def start(folder: Path, *options: str) -> ServerProcess:
         port = free_port()
-        server = ServerProcess(folder, port, launch(folder, port, *options))
+        # A pipe that nobody reads is full some day, and then the server stands still.
+        with (folder.parent / f"{folder.name}.{port}.log").open("wb") as log:
+            process = launch(folder, port, *options, log=log)
+        server = ServerProcess(folder, port, process)
         started.append(server)
         server.wait_ready()
         return server
@@ -127,8 +135,6 @@ def start_server() -> Iterator[Callable[..., ServerProcess]]:
     for server in started:
         if server.process.poll() is None:
             server.stop(signal.SIGKILL)
-        if server.process.stderr is not None:
-            server.process.stderr.close()
 
 
 @pytest.fixture(scope="session")

@@ -357,6 +357,13 @@ def test_a_query_is_killed_by_the_id_its_client_gave(server: ServerProcess) -> N
     assert server.sql("KILL QUERY WHERE query_id = 'nobody'") == ""
 
 
+def test_a_query_that_names_itself_to_be_killed_is_answered(server: ServerProcess) -> None:
+    query_id = uuid.uuid4().hex
+    killed = f"KILL QUERY WHERE query_id = '{query_id}'".encode()
+    assert server.send(killed, query_id=query_id).status in {200, 500}
+    assert server.sql("SELECT 1") == "1\n"
+
+
 def test_a_query_ends_when_its_time_is_over(server: ServerProcess) -> None:
     reply = server.send(b"SELECT count() FROM numbers(1000000000000)", max_execution_time="1")
     assert (reply.status, reply.code) == (408, "159")

@@ -5,7 +5,8 @@ import itertools
 import os
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
@@ -50,12 +51,24 @@ class Lease:
     connection: Connection
     _give_back: Callable[[bool], None]
     _done: bool = field(default=False, init=False)
+    # Reentrant: a KILL QUERY may name its own id.
+    _lock: threading.RLock = field(default_factory=threading.RLock, init=False)
 
     def release(self, *, reusable: bool) -> None:
         """Gives the connection back; one not reusable is closed, unless a session's."""
-        if not self._done:
-            self._done = True
+        with self._lock:
+            done, self._done = self._done, True
+        if not done:
             self._give_back(reusable)
+
+    @contextmanager
+    def held(self) -> Iterator[str | None]:
+        """Yields the connection's label, None when it has been given back; until then it is not.
+
+        Who ends what runs under the label must not hit the next statement on that connection.
+        """
+        with self._lock:
+            yield None if self._done else self.connection.label
 
 
 class Engine:
@@ -172,12 +185,15 @@ class Engine:
         for session in closing:
             session.connection.close()
 
-    def kill(self, label: str | None = None) -> None:
-        """Ends what runs on the connection of that label, or everything; does not wait."""
-        which = quote(self._control.label) if label is None else quote(label)
-        sql = f"KILL QUERY WHERE {LABEL} {'!=' if label is None else '='} {which} ASYNC"
-        with self._control_lock:
-            self._control.query(sql.encode(), "Null", {})
+    def kill(self, lease: Lease) -> None:
+        """Ends what runs on the connection while it is lent out; does not wait."""
+        with lease.held() as label:
+            if label is not None:
+                self._kill("=", label)
+
+    def kill_all(self) -> None:
+        """Ends everything that runs; does not wait."""
+        self._kill("!=", self._control.label)
 
     def close(self) -> None:
         """Closes the engine; nothing may be lent out any more."""
@@ -188,6 +204,11 @@ class Engine:
         for connection in [*connections, self._control]:
             connection.close()
         self._lock_file.close()
+
+    def _kill(self, compared: str, label: str) -> None:
+        sql = f"KILL QUERY WHERE {LABEL} {compared} {quote(label)} ASYNC"
+        with self._control_lock:
+            self._control.query(sql.encode(), "Null", {})
 
     def _open(self, *, readonly: bool, session: bool) -> Connection:
         raw: Any = self._connect(self._address + ("&mode=ro" if readonly else ""))

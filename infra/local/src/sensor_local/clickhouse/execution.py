@@ -1,6 +1,7 @@
 """What happens to one statement on one connection. Everything here blocks: it runs in a worker."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 
 from sensor_local.clickhouse import blocks, errors
@@ -84,7 +85,7 @@ def begin(
     request: Request,
     statement: Statement,
     query: Query,
-    label_of: Callable[[str], str],
+    lease_of: Callable[[str], Lease | None],
     *,
     complete: bool,
 ) -> Execution:
@@ -95,7 +96,7 @@ def begin(
         request: whose settings, database and parameters count.
         statement: what to run.
         query: is told which connection it runs on.
-        label_of: tells the label of the connection that a query of an id runs on.
+        lease_of: tells the lease of the connection that a query of an id runs on.
         complete: whether `statement.data` is all there is.
 
     Raises:
@@ -109,8 +110,9 @@ def begin(
         )
     )
     try:
-        query.label = lease.connection.label
-        return _begin(lease, request, _by_label(statement, label_of), complete=complete)
+        query.lease = lease
+        with _by_label(statement, lease_of) as known:
+            return _begin(lease, request, known, complete=complete)
     except BaseException:
         lease.release(reusable=False)
         raise
@@ -189,11 +191,15 @@ def _create(connection: Connection, table: Table) -> None:
     insert.finish()
 
 
-def _by_label(statement: Statement, label_of: Callable[[str], str]) -> Statement:
+@contextmanager
+def _by_label(statement: Statement, lease_of: Callable[[str], Lease | None]) -> Iterator[Statement]:
     """Lets KILL QUERY find a query by the id that the client gave it."""
     parts = statement.killed_query() if statement.keyword == b"KILL" else None
     if parts is None:
-        return statement
+        yield statement
+        return
     before, query_id, after = parts
-    label = quote(label_of(query_id) or "no such query")
-    return Statement(before + f"{LABEL} = {label}".encode() + after, statement.keyword)
+    lease = lease_of(query_id)
+    with nullcontext() if lease is None else lease.held() as label:
+        killed = f"{LABEL} = {quote(label or 'no such query')}"
+        yield Statement(before + killed.encode() + after, statement.keyword)

@@ -6,15 +6,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from sensor_local.clickhouse import errors
+from sensor_local.clickhouse.engine import Lease
 from sensor_local.clickhouse.errors import ServerError
 
 
 @dataclass(slots=True)
 class Query:
-    """A query that runs; `label` is that of its connection, empty until it has one."""
+    """A query that runs; `lease` is that of its connection, None until it has one."""
 
     id: str
-    label: str = ""
+    lease: Lease | None = None
 
 
 class RunningQueries:
@@ -54,7 +55,7 @@ class RunningQueries:
         finally:
             del self._queries[query.id]
 
-    def label(self, query_id: str) -> str:
-        """Returns the label of the connection that a query runs on, empty when it does not run."""
+    def lease(self, query_id: str) -> Lease | None:
+        """Returns the lease of the connection that a query runs on, None when it does not run."""
         query = self._queries.get(query_id)
-        return query.label if query else ""
+        return query.lease if query else None

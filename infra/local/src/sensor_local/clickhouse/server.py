@@ -54,7 +54,7 @@ class ClickHouseApp:
 
     def stop(self) -> None:
         """Ends what still runs and waits for the workers."""
-        self._workers.stop(self._engine.kill)
+        self._workers.stop(self._engine.kill_all)
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         method, path = scope["method"], scope["path"]
@@ -159,12 +159,13 @@ class ClickHouseApp:
 
         def start() -> Execution:
             return begin(
-                self._engine, request, statement, query, self._running.label, complete=complete
+                self._engine, request, statement, query, self._running.lease, complete=complete
             )
 
         def interrupt() -> None:
-            log.info("query cancelled", query_id=query.id, reason="client gone")
-            self._engine.kill(query.label)
+            if query.lease is not None:
+                log.info("query cancelled", query_id=query.id, reason="client gone")
+                self._engine.kill(query.lease)
 
         if request.cancel_on_close and statement.reads and complete:
             execution = await self._workers.run_watched(

@@ -47,8 +47,10 @@ class Workers:
         if not done:
             watch = asyncio.ensure_future(unwanted())
             await asyncio.wait((future, watch), return_when=asyncio.FIRST_COMPLETED)
-            if not future.done():
+            while not future.done():
+                # Once more each time: it may have waited for a thread, or begun its next step.
                 await loop.run_in_executor(self._interrupter, interrupt)
+                await asyncio.wait((future,), timeout=PATIENCE)
             watch.cancel()
         return await future
 
