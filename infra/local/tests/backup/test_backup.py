@@ -92,7 +92,8 @@ async def test_a_backup_can_be_tried_beside_the_database(world: World) -> None:
         f"INSERT INTO {database}_tried.devices VALUES"  # noqa: S608 - our own name
         " ('device-1', 'weather', 'south', 41.5, NULL, now64(3) + 1)"
     )
-    _, said = await asyncio.to_thread(world, "show", database=f"{database}_tried")
+    status, said = await asyncio.to_thread(world, "show", database=f"{database}_tried")
+    assert status == 0, said
     changed = [line for line, was in zip(said.splitlines(), live, strict=True) if line != was]
     assert [line.split()[0] for line in changed] == ["devices"]
 
