@@ -6,7 +6,9 @@ from array import array
 from bisect import bisect_left
 from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Any, Final, NamedTuple, Protocol
+from typing import Final, NamedTuple
+
+from sensor_consumer.ports import Queries
 
 MINUTE_MS: Final = 60_000
 AT_ONCE: Final = 300
@@ -30,13 +32,6 @@ GROUP BY device_id
 
 Key = tuple[str, int]
 """A device and a moment, epoch milliseconds."""
-
-
-class Queries(Protocol):
-    """What this needs of `adapters.database.Database`."""
-
-    async def rows(self, sql: str, **parameters: Any) -> list[tuple[Any, ...]]:
-        """Returns the rows of a query."""
 
 
 class _Minute(NamedTuple):

@@ -1,12 +1,19 @@
-"""What the store needs of those that do its work."""
+"""What the parts of the consumer need of those that do their work."""
 
 from collections.abc import Mapping, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 import pyarrow as pa
 
 from sensor_consumer.delivery import Delivery
 from sensor_consumer.seen import Past
+
+
+class Queries(Protocol):
+    """What asks ClickHouse: `adapters.database.Database`."""
+
+    async def rows(self, sql: str, **parameters: Any) -> list[tuple[Any, ...]]:
+        """Runs a statement and returns its rows."""
 
 
 class Writer(Protocol):

@@ -5,11 +5,12 @@ import json
 import time
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Any, Final, Protocol
+from typing import Final
 
 from clickhouse_connect.driver.exceptions import ClickHouseError
 
 from sensor_consumer.marks import COVERS_SECONDS
+from sensor_consumer.ports import Queries
 from sensor_consumer.summaries import LEVELS
 from sensor_shared.adapters.database import DatabaseAwayError
 from sensor_shared.contracts.errors import Retry
@@ -74,13 +75,6 @@ WHERE (rowNumberInAllBlocks() + 1) % greatest({size:UInt32}, intDiv(known, {most
 SETTINGS max_threads = 1
 """
 _FINISHED: Final = "INSERT INTO rollup_runs (begun_at) SELECT toDateTime({begun:UInt32}, 'UTC')"
-
-
-class Queries(Protocol):
-    """What this needs of `adapters.database.Database`."""
-
-    async def rows(self, sql: str, **parameters: Any) -> list[tuple[Any, ...]]:
-        """Runs a statement and returns its rows."""
 
 
 def is_tick(event: Event) -> bool:

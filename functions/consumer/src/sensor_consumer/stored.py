@@ -10,7 +10,8 @@ import numpy as np
 import pyarrow as pa
 
 from sensor_consumer.delivery import Delivery
-from sensor_consumer.minutes import AT_ONCE, Key, Queries, StoredMinutes
+from sensor_consumer.minutes import AT_ONCE, Key, StoredMinutes
+from sensor_consumer.ports import Queries
 from sensor_consumer.seen import RecentKeys
 
 # Both lists are sets of the sort key's columns; what they select together is a little more than

@@ -10,7 +10,8 @@ import pyarrow as pa
 from sensor_consumer import rows
 from sensor_consumer.delivery import Delivery
 from sensor_consumer.devices import KnownDevices
-from sensor_consumer.minutes import Queries, StoredMinutes
+from sensor_consumer.minutes import StoredMinutes
+from sensor_consumer.ports import Queries
 from sensor_consumer.stored import StoredRows
 from sensor_shared.adapters.group_commit import GroupCommit
 from sensor_shared.telemetry import metrics
