@@ -83,6 +83,9 @@ class SmtpSink(Address):
 
 def pytest_configure(config: pytest.Config) -> None:
     """Makes the folder of this test run, in the controller alone."""
+    # Tests start processes while gRPC runs in this one. Its fork handlers abort such a child now
+    # and then, before it becomes the program that it should (grpc/grpc#43055).
+    os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "false")
     given = getattr(config, _WORKER_INPUT, None)
     if given is None:
         config.stash[_FOLDER] = Path(tempfile.mkdtemp(prefix="twinup-tests-"))
