@@ -212,7 +212,7 @@ async def test_lag_is_shown_by_partition_and_a_kafka_that_is_away_ends_nothing()
 class Answers:
     error: Exception | None = None
 
-    async def rows(self, sql: str) -> list[tuple[Any, ...]]:
+    async def rows(self, sql: str, **_: Any) -> list[tuple[Any, ...]]:
         assert sql.startswith("SELECT")
         if self.error is not None:
             raise self.error

@@ -12,19 +12,13 @@ from typing import Any, Final, Protocol
 from clickhouse_connect.driver.exceptions import ClickHouseError
 from redis.exceptions import RedisError
 
+from sensor_consumer.ports import Queries
 from sensor_shared.adapters.database import DatabaseAwayError
 from sensor_shared.telemetry.logs import logger
 
 PROBE: Final = "SELECT 1 FROM readings, rejects, devices, rollup_marks LIMIT 0"
 INTERVAL_SECONDS: Final = 1.0
 FRESH_SECONDS: Final = 5.0
-
-
-class Queries(Protocol):
-    """What this needs of `adapters.database.Database`."""
-
-    async def rows(self, sql: str) -> list[tuple[Any, ...]]:
-        """Returns the rows of a query."""
 
 
 class Ping(Protocol):
